@@ -1,0 +1,82 @@
+"""The node's settings, from the environment and `.env`. `.env.example` documents each for its users."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.errors import ConfigurationError
+
+VectorProvider = Literal["pgvector", "pinecone"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Settings(BaseSettings):
+    """Every setting of the node; intervals are seconds, retentions days."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True)
+
+    database_url: SecretStr | None = None
+    data_dir: Path = Path("data")
+    ingestion_config_path: Path = Path("ingestion.yaml")
+    log_level: LogLevel = "info"
+
+    celery_broker_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    celery_result_backend: SecretStr = SecretStr("redis://localhost:6379/1")
+    feed_check_interval: int = Field(300, gt=0)
+    embedding_update_interval: int = Field(3600, gt=0)
+    cleanup_interval: int = Field(3600, gt=0)
+    trigger_ingestion_on_startup: bool = False
+
+    pinecone_api_key: SecretStr | None = None
+    pinecone_environment: str | None = None
+    pinecone_dense_index: str | None = None
+    pinecone_sparse_index: str | None = None
+    chosen_vector_provider: VectorProvider | None = Field(
+        None, validation_alias=AliasChoices("VECTOR_PROVIDER", "chosen_vector_provider")
+    )
+
+    embedding_provider: Literal["local"] = "local"
+    embedding_model_path: Path | None = None
+
+    max_delete_fraction: float = Field(0.2, ge=0, le=1)
+    deleted_product_retention_days: int = Field(30, ge=0)
+    celery_result_retention_days: int = Field(7, ge=0)
+    delete_empty_categories: bool = False
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _pinecone_is_complete(self) -> Self:
+        if self.chosen_vector_provider == "pinecone" and not self._has_pinecone:
+            raise ValueError("VECTOR_PROVIDER=pinecone needs PINECONE_API_KEY and both of its indexes")
+        return self
+
+    @property
+    def _has_pinecone(self) -> bool:
+        return bool(self.pinecone_api_key and self.pinecone_dense_index and self.pinecone_sparse_index)
+
+    @property
+    def vector_provider(self) -> VectorProvider:
+        """The chosen provider; unset, Pinecone when its key and both indexes are named, else pgvector."""
+        return self.chosen_vector_provider or ("pinecone" if self._has_pinecone else "pgvector")
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read once. Raises `ConfigurationError` that names each wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}".lstrip(": ")
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(
+            f"The settings are wrong: {problems}", remedy="Correct the environment or .env; see .env.example."
+        ) from error
