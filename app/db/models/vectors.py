@@ -1,0 +1,26 @@
+"""Which generations of vectors there are; each has a table of its own, `vectors_ID`, made when it is created."""
+
+from typing import Any
+
+from sqlalchemy import Index, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.models.base import Base, Created, Hash, PrimaryKey, Time
+
+
+class IndexGeneration(Base):
+    """Vectors of one identity: model, weights, variant and text recipe. Search reads the one that is `live`."""
+
+    __tablename__ = "index_generations"
+    __table_args__ = (
+        Index("uq_index_generations_live", "status", unique=True, postgresql_where=text("status = 'live'")),
+    )
+
+    id: Mapped[PrimaryKey]
+    identity_hash: Mapped[Hash] = mapped_column(unique=True)
+    identity: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    dimensions: Mapped[int]
+    status: Mapped[str]
+    created_at: Mapped[Created]
+    live_at: Mapped[Time | None]

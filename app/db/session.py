@@ -1,0 +1,109 @@
+"""Connections and transactions. Only this module commits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from app.core.config import Settings
+from app.core.errors import ConfigurationError, DiscoveryNodeError
+from app.db import embedded
+
+# A client that stalls inside a transaction gives its locks back; a backend whose client is gone stops working.
+_TRANSACTION_LIMITS = (
+    "SET LOCAL idle_in_transaction_session_timeout = '5min'; SET LOCAL client_connection_check_interval = '2s'"
+)
+
+
+class DatabaseUnavailableError(DiscoveryNodeError):
+    """The database cannot be reached."""
+
+
+class Database(Protocol):
+    """Where transactions come from."""
+
+    engine: Engine
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
+        """A transaction that commits when the block ends and rolls back when it raises. One that is not durable may
+        be lost, whole, in a crash of the server: for work that is checked and done again."""
+
+
+class LiveDatabase:
+    """Transactions of the database itself. It holds no session state, so that a pooler may stand between."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.engine = create_engine(
+                url, connect_args={"prepare_threshold": None}, pool_size=8, max_overflow=8, pool_pre_ping=True
+            )
+        except ArgumentError as error:
+            raise ConfigurationError(
+                "DATABASE_URL is not a database URL", remedy="Write postgresql+psycopg://user:password@host:5432/name."
+            ) from error
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
+        with _connected(self.engine) as connection, connection.begin():
+            connection.exec_driver_sql(_TRANSACTION_LIMITS)
+            if not durable:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            yield connection
+
+
+class DryRunDatabase:
+    """Transactions inside one that is never committed: everything runs, nothing stays."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.engine = connection.engine
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
+        with self._connection.begin_nested():
+            yield self._connection
+
+
+@contextmanager
+def dry_run(database: LiveDatabase) -> Iterator[DryRunDatabase]:
+    """A database whose transactions are all rolled back when the block ends."""
+    with _connected(database.engine) as connection, connection.begin() as outer:
+        yield DryRunDatabase(connection)
+        outer.rollback()
+
+
+def connect(settings: Settings) -> LiveDatabase:
+    """The database of `DATABASE_URL`, or the embedded one of `DATA_DIR`, which is started."""
+    if settings.database_url is None:
+        return LiveDatabase(embedded.start(settings.data_dir))
+    return LiveDatabase(with_driver(settings.database_url.get_secret_value()))
+
+
+def with_driver(url: str) -> str:
+    """The same URL with the driver the node uses: `postgres://` and `postgresql://` mean psycopg 3."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
+
+
+def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
+    """The psycopg connection under a SQLAlchemy one, for COPY."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine has no other driver
+    return driver
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise DatabaseUnavailableError(
+            f"PostgreSQL at {engine.url.render_as_string(hide_password=True)} does not answer",
+            remedy="Start it, or correct DATABASE_URL; without that variable the node brings its own.",
+        ) from error
+    with connection:
+        yield connection

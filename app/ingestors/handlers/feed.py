@@ -1,0 +1,156 @@
+"""A feed into the catalogue: read what changed, then one merge."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import structlog
+
+from app.db.issues import record_attempt
+from app.db.merge import merge
+from app.db.publication import (
+    ContentNeededError,
+    DeletionsHeldError,
+    MergeReport,
+    PublicationMovedError,
+    StagingLostError,
+)
+from app.db.session import Database
+from app.db.staging import StagingTables
+from app.ingestors.base import IngestorError, ProcessingError
+from app.ingestors.handlers.reading import FeedRequest, PublicationReader, Reading
+from app.ingestors.progress import Progress
+from app.ingestors.sources.base import BaseSource
+from app.services import categories, feeds
+from app.services.runs import Run
+
+log = structlog.get_logger()
+
+_READINGS = 5  # of one feed, while others keep changing the catalogue under it
+
+
+@dataclass
+class ShardVerdicts:
+    """How many shards were read, known to be as they were, or could not be read."""
+
+    read: int = 0
+    unchanged: int = 0
+    failed: int = 0
+
+
+@dataclass
+class FeedReport:
+    """What became of a feed."""
+
+    shards: ShardVerdicts = field(default_factory=ShardVerdicts)
+    merge: MergeReport = field(default_factory=MergeReport)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"shards": asdict(self.shards), **asdict(self.merge)}
+
+
+class FeedFailedError(IngestorError):
+    """A publication could not be read whole, so nothing of it was applied. `transient` when only fetching failed."""
+
+    def __init__(self, message: str, report: FeedReport, *, transient: bool) -> None:
+        super().__init__(message, remedy="The catalogue stays as it was; see `discovery-node issues`.")
+        self.report = report
+        self.transient = transient
+
+
+class FeedHeldError(IngestorError):
+    """A publication would delete too much, so nothing of it was applied."""
+
+    def __init__(self, cause: DeletionsHeldError, report: FeedReport) -> None:
+        super().__init__(str(cause), remedy=cause.remedy)
+        self.report = report
+
+
+class FeedHandler:
+    """Brings one organization's feed into the catalogue, on behalf of one run."""
+
+    def __init__(self, database: Database, source: BaseSource, run: Run, progress: Progress) -> None:
+        self._database = database
+        self._run = run
+        self._tables = StagingTables(run.id)
+        self._reader = PublicationReader(database, source, self._tables, progress)
+
+    def ingest(self, request: FeedRequest) -> FeedReport:
+        """Reads the feed and merges what changed. Raises `FeedFailedError`, `FeedHeldError` or `ProcessingError`."""
+        for _ in range(_READINGS):
+            with self._database.transaction() as connection:
+                state = feeds.open_feed(
+                    connection, request.publisher.id, request.ingestor, request.source_type, request.path
+                )
+            reading = self._reader.read(request, state)
+            try:
+                return self._apply(reading)
+            except PublicationMovedError:
+                log.info("the catalogue changed while the feed was read; reading again")
+        raise ProcessingError(f"{request.path}: the catalogue changed {_READINGS} times while the feed was read")
+
+    def _apply(self, reading: Reading) -> FeedReport:
+        if reading.problems:
+            self._record(reading, "failed")
+            raise FeedFailedError(_summary(reading), FeedReport(_shards(reading)), transient=reading.transient)
+        if reading.reusable and reading.fingerprint == reading.state.fingerprint:
+            return self._keep(reading)
+        return self._merge(reading)
+
+    def _keep(self, reading: Reading) -> FeedReport:
+        """The publication is the one in the catalogue."""
+        state = reading.state
+        if state.attempted_fingerprint != state.fingerprint:
+            with self._database.transaction() as connection:
+                feeds.mark_current(connection, state.id)
+        report = MergeReport()
+        report.complete(
+            [shard.counts for shard in reading.shards.values()],
+            products=state.live_products,
+            product_groups=state.live_groups,
+            offers=state.live_offers,
+        )
+        return FeedReport(_shards(reading), report)
+
+    def _merge(self, reading: Reading) -> FeedReport:
+        """Merges; what turns out to be missing from staging is read, and the merge tried again."""
+        while True:
+            try:
+                return FeedReport(_shards(reading), self._merge_once(reading))
+            except ContentNeededError as error:
+                self._reader.read_again(reading, error.positions)
+            except StagingLostError as error:
+                log.warning("staged rows are gone; staging again", shards=len(error.shards))
+                self._reader.read_again(reading, dict.fromkeys(error.shards, frozenset[int]()))
+            except DeletionsHeldError as error:
+                self._record(reading, "held")
+                raise FeedHeldError(error, FeedReport(_shards(reading))) from error
+
+    def _merge_once(self, reading: Reading) -> MergeReport:
+        with self._database.transaction() as connection:
+            self._tables.create(connection)
+            categories.ensure(connection, self._tables.category_paths(connection))
+        with self._database.transaction() as connection:
+            report = merge(connection, reading.publication(self._tables))
+            self._run.fence(connection)
+        return report
+
+    def _record(self, reading: Reading, verdict: str) -> None:
+        with self._database.transaction() as connection:
+            self._tables.create(connection)
+            record_attempt(connection, reading.publication(self._tables), verdict=verdict)
+            self._run.fence(connection)
+
+
+def _shards(reading: Reading) -> ShardVerdicts:
+    staged = sum(shard.staged for shard in reading.shards.values())
+    return ShardVerdicts(
+        read=staged, unchanged=len(reading.shards) - staged, failed=len(reading.refs) - len(reading.shards)
+    )
+
+
+def _summary(reading: Reading) -> str:
+    """The problems in one message; beyond three they are counted."""
+    told: Collection[str] = [problem.message for problem in reading.problems[:3]]
+    more = len(reading.problems) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")

@@ -1,0 +1,215 @@
+"""Reading a publication: its index, then every shard, staging those that changed."""
+
+import hashlib
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from psycopg.types.json import Jsonb
+
+from app.cmp.feed import FeedIndex, MalformedDocumentError, ShardRef, parse_index, read_shard
+from app.cmp.issues import Issue
+from app.cmp.recipe import RECIPE
+from app.db.publication import Publication, PublishedShard
+from app.db.session import Database
+from app.db.staging import IssueRow, StagingTables
+from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
+from app.ingestors.handlers.shards import ShardStager
+from app.ingestors.progress import Progress
+from app.ingestors.sources.base import BaseSource, Document
+from app.services.feeds import FeedState
+from app.services.organizations import Publisher
+
+FETCHERS = 2
+PREFETCHED = 4  # shards fetched ahead of the one that is read
+_CODES = {UnreachableError: "shard-missing", ForbiddenPathError: "path-outside"}
+
+
+@dataclass(frozen=True)
+class FeedRequest:
+    """What to ingest, for whom, and what is allowed. `options_hash` covers the options that decide what is read."""
+
+    ingestor: str
+    source_type: str
+    path: str
+    publisher: Publisher
+    options_hash: bytes = b""
+    full: bool = False
+    accept_deletions: bool = False
+    max_delete_fraction: float = 0.2
+
+    @property
+    def context_hash(self) -> bytes:
+        """Covers all that decides how an item is read, besides its bytes."""
+        return hashlib.sha256(b"%d\0%b\0%b" % (RECIPE, self.publisher.entry_hash, self.options_hash)).digest()
+
+
+@dataclass
+class Reading:
+    """How far a publication is read. `problems` are shards, or the index, that could not be; `transient` while
+    nothing but fetching failed."""
+
+    request: FeedRequest
+    state: FeedState
+    refs: list[ShardRef] = field(default_factory=list)
+    shards: dict[int, PublishedShard] = field(default_factory=dict)
+    issues: list[Issue] = field(default_factory=list)
+    problems: list[Issue] = field(default_factory=list)
+    transient: bool = True
+
+    @property
+    def reusable(self) -> bool:
+        """Whether what was read last time would be read the same way now."""
+        return not self.request.full and self.state.context_hash == self.request.context_hash
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Of the publication: how it is read, and the shards and their bytes, in order."""
+        digest = hashlib.sha256(self.request.context_hash)
+        for ordinal, ref in enumerate(self.refs):
+            shard = self.shards.get(ordinal)
+            digest.update(b"%b\0%b\0" % (ref.url.encode(), shard.bytes_hash if shard else b"unread"))
+        for problem in self.problems:
+            digest.update(problem.message.encode())
+        return digest.digest()
+
+    def publication(self, staging: StagingTables) -> Publication:
+        """What is read so far, for the merge."""
+        request, state, fingerprint = self.request, self.state, self.fingerprint
+        # Deletions are accepted for what the operator has seen: the held publication, not one that came after it.
+        seen = state.verdict != "held" or state.attempted_fingerprint == fingerprint
+        return Publication(
+            organization_id=request.publisher.id,
+            feed_id=state.id,
+            revision=state.revision,
+            context_hash=request.context_hash,
+            fingerprint=fingerprint,
+            shards=[self.shards[ordinal] for ordinal in sorted(self.shards)],
+            staging=staging,
+            issues=[_row(issue) for issue in (*self.issues, *self.problems)],
+            full=request.full,
+            deletions_accepted=(request.accept_deletions and seen) or state.released_fingerprint == fingerprint,
+            max_delete_fraction=request.max_delete_fraction,
+        )
+
+    def fail(self, issue: Issue, *, transient: bool) -> None:
+        self.problems.append(issue)
+        self.transient = self.transient and transient
+
+
+class PublicationReader:
+    """Reads for one run, into its staging tables."""
+
+    def __init__(self, database: Database, source: BaseSource, tables: StagingTables, progress: Progress) -> None:
+        self._database = database
+        self._source = source
+        self._tables = tables
+        self._progress = progress
+
+    def read(self, request: FeedRequest, state: FeedState) -> Reading:
+        """Reads everything that can be read; what cannot is a problem of the reading."""
+        reading = Reading(request, state)
+        document = self._list(reading)
+        if not reading.problems:
+            self._read_shards(reading, document)
+        return reading
+
+    def read_again(self, reading: Reading, positions: Mapping[int, Collection[int]]) -> None:
+        """Stages the shards of these ordinals, whether they changed or not, with the items at these positions."""
+        for ordinal, forced in positions.items():
+            ref = reading.refs[ordinal]
+            with self._open(reading, ref) as document:
+                self._stage(reading, ordinal, document, forced)
+
+    def _list(self, reading: Reading) -> Document | None:
+        """Reads the index; returns the document when the feed is a single shard."""
+        path = reading.request.path
+        try:
+            document = self._source.open(path)
+        except SourceError as error:
+            reading.fail(Issue("index-unreadable", str(error)), transient=error.transient)
+            return None
+        try:
+            index = parse_index(document.content())
+        except (SourceError, MalformedDocumentError) as error:
+            document.close()
+            reading.fail(Issue("index-unreadable", f"{_name(path)}: {error}"), transient=False)
+            return None
+        if index is None:
+            reading.refs = [ShardRef(_name(path))]
+            reading.issues = [Issue("feed-is-shard", "The feed is a list of items without an index.")]
+            return document
+        document.close()
+        _check_owner(reading, index)
+        reading.refs, reading.issues = index.shards, index.issues
+        return None
+
+    def _read_shards(self, reading: Reading, whole: Document | None) -> None:
+        """Fetches the shards, a few ahead, and stages those that changed. `whole` is the feed when it is one shard."""
+        with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
+            fetched = self._fetch_ahead(pool, reading) if whole is None else iter([pool.submit(lambda: whole)])
+            for ordinal, document in enumerate(fetched):
+                self._read_shard(reading, ordinal, document)
+                self._progress.staging(ordinal + 1, len(reading.refs))
+
+    def _read_shard(self, reading: Reading, ordinal: int, fetched: Future[Document]) -> None:
+        url = reading.refs[ordinal].url
+        try:
+            with fetched.result() as document:
+                known = reading.state.shards.get(url) if reading.reusable else None
+                if known is not None and known.bytes_hash == document.sha256:
+                    reading.shards[ordinal] = PublishedShard(
+                        ordinal, url, known.bytes_hash, staged=False, counts=known.counts
+                    )
+                else:
+                    self._stage(reading, ordinal, document, frozenset())
+        except SourceError as error:
+            reading.fail(
+                Issue(_CODES.get(type(error), "shard-unreadable"), f"{url}: {error}", shard=url),
+                transient=error.transient,
+            )
+        except MalformedDocumentError as error:
+            reading.fail(Issue("shard-unreadable", f"{url}: {error}", shard=url), transient=False)
+
+    def _stage(self, reading: Reading, ordinal: int, document: Document, forced: Collection[int]) -> None:
+        url = reading.refs[ordinal].url
+        known = reading.state.shards.get(url) if reading.reusable else None
+        shard = read_shard(document.content())
+        stager = ShardStager(ordinal, url, reading.request.publisher.context, known.id if known else None, forced)
+        with self._database.transaction(durable=False) as connection:
+            self._tables.create(connection)
+            counts = stager.stage(connection, self._tables, shard, document.sha256)
+        reading.shards[ordinal] = PublishedShard(ordinal, url, document.sha256, staged=True, counts=counts)
+
+    def _fetch_ahead(self, pool: ThreadPoolExecutor, reading: Reading) -> Iterator[Future[Document]]:
+        waiting: deque[Future[Document]] = deque()
+        for ref in reading.refs:
+            waiting.append(pool.submit(self._open, reading, ref))
+            if len(waiting) > PREFETCHED:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _open(self, reading: Reading, ref: ShardRef) -> Document:
+        """Fetches a shard. Raises `SourceError`, also when the index may not name it."""
+        path = reading.request.path
+        if ref.url == _name(path) and len(reading.refs) == 1:
+            return self._source.open(path)
+        return self._source.open(self._source.resolve(path, ref.url))
+
+
+def _check_owner(reading: Reading, index: FeedIndex) -> None:
+    own = reading.request.publisher.urn
+    if index.organization_urn not in (None, own):
+        found = f"The feed is that of {index.organization_urn}, and was listed as that of {own}."
+        reading.fail(Issue("foreign-feed", found, "orgid", index.organization_urn), transient=False)
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _row(issue: Issue) -> IssueRow:
+    return (
+        issue.shard, issue.severity, issue.code, issue.position, issue.path, issue.message, issue.value, 1, Jsonb([]),
+    )  # fmt: skip

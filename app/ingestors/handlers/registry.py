@@ -1,0 +1,60 @@
+"""A registry into the catalogue: organizations, their brands and categories."""
+
+from dataclasses import dataclass
+
+from app.cmp.feed import MalformedDocumentError
+from app.cmp.issues import Issue
+from app.cmp.registry import Registry, parse_registry
+from app.db.session import Database
+from app.ingestors.base import ValidationError
+from app.ingestors.sources.base import BaseSource
+from app.services import organizations
+from app.services.organizations import ForeignOrganizationError, Registered
+
+
+@dataclass(frozen=True)
+class RegistryReport:
+    """What became of a registry, by organization URN; `rejected` entries became none, `skipped` are discovery nodes."""
+
+    organizations: dict[str, Registered | ForeignOrganizationError]
+    rejected: int
+    skipped: int
+
+
+class RegistryHandler:
+    """Brings the organizations of a registry into the catalogue."""
+
+    def __init__(self, database: Database, source: BaseSource) -> None:
+        self._database = database
+        self._source = source
+
+    def ingest(self, ingestor: str, path: str) -> RegistryReport:
+        """Reads the registry at `path` for the ingestor that owns what it registers. Raises `SourceError`, or
+        `ValidationError` when the document is no registry."""
+        with self._source.open(path) as document:
+            try:
+                registry = parse_registry(document.content())
+            except MalformedDocumentError as error:
+                issue = Issue("registry-unreadable", f"{path}: {error}")
+                with self._database.transaction() as connection:
+                    organizations.record_issues(connection, ingestor, [(None, issue)])
+                raise ValidationError(issue.message, remedy=issue.hint) from error
+        with self._database.transaction() as connection:
+            results = organizations.register(connection, ingestor, registry.organizations)
+            organizations.record_issues(connection, ingestor, _issues(registry, results))
+        rejected = sum(issue.severity == "error" for issue in registry.issues)
+        return RegistryReport(results, rejected, registry.skipped)
+
+
+def _issues(
+    registry: Registry, results: dict[str, Registered | ForeignOrganizationError]
+) -> list[tuple[int | None, Issue]]:
+    """Findings with the organization they are about."""
+    found: list[tuple[int | None, Issue]] = [(None, issue) for issue in registry.issues]
+    for entry in registry.organizations:
+        result = results[entry.urn]
+        if isinstance(result, ForeignOrganizationError):
+            found.append((None, Issue("foreign-organization", str(result), value=entry.urn)))
+        else:
+            found.extend((result.id, issue) for issue in entry.issues)
+    return found

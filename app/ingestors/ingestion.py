@@ -1,0 +1,273 @@
+"""One start of one ingestor: its registry, then for each organization feed and vectors, each in a run of its own."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.cmp.feed import MalformedDocumentError, parse_index
+from app.core.config import Settings
+from app.core.errors import DiscoveryNodeError
+from app.db.session import Database
+from app.ingestors.base import IngestorError, SourceError, ValidationError
+from app.ingestors.config import IngestorEntry
+from app.ingestors.handlers.feed import FeedFailedError, FeedHandler, FeedHeldError
+from app.ingestors.handlers.reading import FeedRequest
+from app.ingestors.handlers.registry import RegistryHandler, RegistryReport
+from app.ingestors.handlers.vector import VectorHandler
+from app.ingestors.progress import Progress
+from app.ingestors.reports import RunReport
+from app.ingestors.sources.factory import SourceFactory
+from app.services import feeds, issues, organizations, runs
+from app.services.organizations import ForeignOrganizationError, Registered
+from app.services.runs import Run, Status
+
+log = structlog.get_logger()
+
+Step = Literal["registry", "feed", "vector"]
+STEPS: tuple[Step, ...] = ("registry", "feed", "vector")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an ingestion is done. `full` takes nothing over from the last one."""
+
+    steps: tuple[Step, ...] = STEPS
+    full: bool = False
+    dry_run: bool = False
+    accept_deletions: bool = False
+
+
+@dataclass
+class _Target:
+    """An organization to bring up to date; `error` when that cannot even begin."""
+
+    urn: str | None
+    organization_id: int | None = None
+    registry: dict[str, Any] = field(default_factory=dict)
+    error: DiscoveryNodeError | None = None
+
+
+class Ingestion:
+    """Runs the steps of one entry of `ingestion.yaml`."""
+
+    def __init__(
+        self, database: Database, settings: Settings, entry: IngestorEntry, options: Options, progress: Progress,
+        vectors: VectorHandler,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._settings = settings
+        self._entry = entry
+        self._options = options
+        self._progress = progress
+        self._vectors = vectors
+        self._source = SourceFactory.create(entry.source_type, entry.source_config())
+        self._degraded: str | None = None
+        self._registry_seconds = 0.0
+
+    def run(self) -> list[RunReport]:
+        """Does what the options ask for; returns one report for each organization."""
+        start_id = runs.open_start(self._database, self._entry.name)
+        reports: list[RunReport] = []
+        try:
+            with structlog.contextvars.bound_contextvars(ingestor=self._entry.name):
+                reports.extend(self._run_target(start_id, target) for target in self._targets())
+        finally:
+            runs.close_start(self._database, start_id, runs.worst([report["status"] for report in reports]))
+        return reports
+
+    def _targets(self) -> list[_Target]:
+        """The organizations of this ingestor, after its registry was read."""
+        began = time.monotonic()
+        try:
+            targets = self._registered()
+        except DiscoveryNodeError as error:
+            targets = [_Target(None, error=error)]
+        if "feed" in self._options.steps and self._entry.feed_path is not None:
+            targets = [self._owner_of_feed(self._entry.feed_path, targets)]
+        self._registry_seconds = time.monotonic() - began
+        return targets
+
+    def _registered(self) -> list[_Target]:
+        """Reads the registry, or takes the stored one when it is not asked for or cannot be reached."""
+        path = self._entry.registry
+        if path is not None and "registry" in self._options.steps:
+            try:
+                report = RegistryHandler(self._database, self._source).ingest(self._entry.name, path)
+            except SourceError as error:
+                stored = self._stored()
+                if not stored:
+                    raise type(error)(
+                        f"ingestor {self._entry.name!r}, field registry: {error}", remedy=error.remedy
+                    ) from error
+                self._degraded = f"The registry could not be read, so the stored one was used: {error}"
+                log.warning("registry unreachable; going on with the stored one", error=str(error))
+                return stored
+            return _from_registry(report)
+        return self._stored()
+
+    def _stored(self) -> list[_Target]:
+        with self._database.transaction() as connection:
+            owned = organizations.owned(connection, self._entry.name)
+        return [_Target(urn, identity) for identity, urn in owned]
+
+    def _owner_of_feed(self, path: str, targets: list[_Target]) -> _Target:
+        """The organization whose feed `feed_path` is: the registry's only one, else the one the index names."""
+        if len(targets) == 1:
+            return targets[0]
+        try:
+            urn = self._organization_named_by(path)
+        except (SourceError, ValidationError) as unread:
+            with self._database.transaction() as connection:
+                known = feeds.organization_of_path(connection, self._entry.source_type, path)
+            return _Target(None, known, error=None if known else unread)
+        for target in targets:
+            if target.urn == urn:
+                return target
+        if targets:
+            unlisted = ValidationError(
+                f"{path} is the feed of {urn}, which the registry does not list",
+                remedy="List it there, or give the feed an ingestor of its own.",
+            )
+            return _Target(urn, error=unlisted)
+        with self._database.transaction() as connection:
+            try:
+                return _Target(urn, organizations.ensure_stub(connection, self._entry.name, urn))
+            except ForeignOrganizationError as error:
+                return _Target(urn, error=error)
+
+    def _organization_named_by(self, path: str) -> str:
+        with self._source.open(path) as document:
+            try:
+                index = parse_index(document.content())
+            except MalformedDocumentError as error:
+                raise ValidationError(f"{path}: {error}", remedy="Mend the index.") from error
+        if index is None or index.organization_urn is None:
+            raise ValidationError(
+                f"{path} does not say whose feed it is", remedy="Name a registry for it, or add `orgid` to its index."
+            )
+        return index.organization_urn
+
+    def _run_target(self, start_id: UUID, target: _Target) -> RunReport:
+        with runs.claimed(self._database, start_id, self._entry.name, target.organization_id) as run:
+            report: RunReport = {
+                "id": str(run.id),
+                "ingestor": self._entry.name,
+                "organization": target.urn,
+                "status": "degraded" if self._degraded else "success",
+                "registry": target.registry,
+                "feed": {},
+                "vector": {},
+                "issues": {"error": 0, "warning": 0},
+                "timings": {"registry": self._registry_seconds},
+                "error": self._degraded,
+            }
+            if target.error is not None:
+                _fail(report, target.error)
+            elif target.organization_id is not None:
+                with structlog.contextvars.bound_contextvars(organization=target.urn):
+                    self._run_steps(run, target.organization_id, report)
+            self._finish(run, report)
+        return report
+
+    def _run_steps(self, run: Run, organization_id: int, report: RunReport) -> None:
+        """Feed, then vectors; these also when the feed was not applied, so that what is live is found."""
+        if "feed" in self._options.steps:
+            with _step(report, "feed"):
+                self._ingest_feed(run, organization_id, report)
+        if "vector" in self._options.steps:
+            with _step(report, "vector"):
+                report["vector"] = self._vectors.run([organization_id]).as_dict()
+        with _step(report, None), self._database.transaction() as connection:
+            report["issues"] = issues.counts(connection, organization_id)
+
+    def _ingest_feed(self, run: Run, organization_id: int, report: RunReport) -> None:
+        with self._database.transaction() as connection:
+            publisher = organizations.publisher(connection, organization_id)
+        report["organization"] = publisher.urn
+        request = FeedRequest(
+            ingestor=self._entry.name,
+            source_type=self._entry.source_type,
+            path=self._entry.feed_path or self._feed_of(publisher.feed_url),
+            publisher=publisher,
+            options_hash=self._entry.options_hash(),
+            full=self._options.full,
+            accept_deletions=self._options.accept_deletions,
+            max_delete_fraction=self._settings.max_delete_fraction,
+        )
+        try:
+            report["feed"] = FeedHandler(self._database, self._source, run, self._progress).ingest(request).as_dict()
+        except (FeedFailedError, FeedHeldError) as error:
+            report["feed"] = error.report.as_dict()
+            raise
+
+    def _feed_of(self, url: str | None) -> str:
+        """Where the feed is that a registry entry names."""
+        if url is None or self._entry.registry is None:
+            raise ValidationError(
+                "The registry entry names no feed", remedy="Add `cmp:productFeed` there, or `feed_path` here."
+            )
+        return self._source.resolve(self._entry.registry, url)
+
+    def _finish(self, run: Run, report: RunReport) -> None:
+        run.report = {name: report[name] for name in ("registry", "feed", "vector", "issues", "timings")}
+        try:
+            runs.finish(self._database, run, report["status"], report["error"])
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            # Without its database a run cannot say how it ended; the next one finds it lost, and ends it.
+            log.error("the end of the run could not be written down", run=report["id"], error=type(error).__name__)
+            _fail(report, error)
+        log.info("run ended", run=report["id"], status=report["status"], error=report["error"])
+
+
+@contextmanager
+def _step(report: RunReport, step: Step | None) -> Iterator[None]:
+    """Times a step; one that raises makes the run held or failed, and the next step goes on."""
+    began = time.monotonic()
+    try:
+        yield
+    except (DiscoveryNodeError, SQLAlchemyError) as error:
+        _fail(report, error)
+    finally:
+        if step is not None:
+            report["timings"][step] = time.monotonic() - began
+
+
+def _fail(report: RunReport, error: DiscoveryNodeError | SQLAlchemyError) -> None:
+    status: Status = "held" if isinstance(error, FeedHeldError) else "failed"
+    report["status"] = runs.worst([report["status"], status])
+    message = str(error) if isinstance(error, DiscoveryNodeError) else f"The database failed: {_first_line(error)}"
+    remedy = error.remedy if isinstance(error, DiscoveryNodeError) else "The next run takes up from here."
+    told = f"{message}. {remedy}".replace("..", ".") if remedy else message
+    report["error"] = f"{report['error']} {told}" if report["error"] else told
+    log.warning("step failed", error=message)
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    """What the database said, without the statement and its values."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().partition("\n")[0]
+
+
+def _from_registry(report: RegistryReport) -> list[_Target]:
+    """A target for each organization of a registry, by URN."""
+    targets = []
+    for urn, result in sorted(report.organizations.items()):
+        if isinstance(result, Registered):
+            targets.append(_Target(urn, result.id, _registry_stats(result)))
+        else:
+            targets.append(_Target(urn, error=result))
+    if not targets:
+        error = IngestorError("The registry lists no organization", remedy="See `discovery-node issues`.")
+        targets.append(_Target(None, error=error))
+    return targets
+
+
+def _registry_stats(result: Registered) -> dict[str, Any]:
+    verdicts = {"read": 1, "inserted": 0, "updated": 0, "unchanged": 0} | {result.verdict: 1}
+    return {"organizations": verdicts, "brands": vars(result.brands)}

@@ -1,0 +1,128 @@
+"""Feeds: how far the catalogue has followed them, and what of a shard is known already."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from app.db.publication import ShardCounts
+from app.db.session import driver_connection
+
+
+@dataclass(frozen=True)
+class KnownShard:
+    """A shard as it was merged last."""
+
+    id: int
+    ordinal: int
+    bytes_hash: bytes
+    counts: ShardCounts
+
+
+@dataclass(frozen=True)
+class FeedState:
+    """A feed as of its last merge."""
+
+    id: int
+    revision: int
+    context_hash: bytes | None
+    fingerprint: bytes | None
+    attempted_fingerprint: bytes | None
+    verdict: str | None
+    released_fingerprint: bytes | None
+    live_products: int
+    live_groups: int
+    live_offers: int
+    shards: dict[str, KnownShard]
+
+
+class KnownItem(NamedTuple):
+    """An item as it was read last; `issues` is its own list of findings, None when there were none."""
+
+    position: int
+    item_hash: bytes
+    kind: int
+    urn: str | None
+    content_hash: bytes | None
+    offers: int
+    offers_rejected: int
+    issues: list[dict[str, str | None]] | None
+
+
+def open_feed(connection: Connection, organization_id: int, ingestor: str, source_type: str, path: str) -> FeedState:
+    """The feed of an organization, made when it is new. A feed that moved or changed hands keeps its identity."""
+    row = connection.execute(
+        text("""
+            INSERT INTO feeds (organization_id, ingestor, source_type, path)
+            VALUES (:organization, :ingestor, :source_type, :path)
+            ON CONFLICT (organization_id) DO UPDATE SET ingestor = excluded.ingestor,
+                source_type = excluded.source_type, path = excluded.path
+            RETURNING *
+            """),
+        {"organization": organization_id, "ingestor": ingestor, "source_type": source_type, "path": path},
+    ).one()
+    shards = connection.execute(text("SELECT * FROM feed_shards WHERE feed_id = :feed"), {"feed": row.id})
+    return FeedState(
+        id=row.id,
+        revision=row.revision,
+        context_hash=row.context_hash,
+        fingerprint=row.fingerprint,
+        attempted_fingerprint=row.attempted_fingerprint,
+        verdict=row.verdict,
+        released_fingerprint=row.released_fingerprint,
+        live_products=row.live_products,
+        live_groups=row.live_groups,
+        live_offers=row.live_offers,
+        shards={
+            shard.url: KnownShard(
+                shard.id,
+                shard.ordinal,
+                shard.bytes_hash,
+                ShardCounts(
+                    items=shard.items,
+                    products=shard.products,
+                    product_groups=shard.product_groups,
+                    offers=shard.offers,
+                    products_rejected=shard.products_rejected,
+                    product_groups_rejected=shard.product_groups_rejected,
+                    offers_rejected=shard.offers_rejected,
+                ),
+            )
+            for shard in shards
+        },
+    )
+
+
+def known_items(connection: Connection, shard_id: int, first: int, last: int) -> list[KnownItem]:
+    """The items of a shard at the positions from `first` to `last`, both included."""
+    query = sql.SQL(
+        """
+        SELECT position, item_hash, kind, urn, content_hash, offers, offers_rejected, issues FROM occurrences
+        WHERE shard_id = %s AND position BETWEEN %s AND %s
+        """
+    )
+    with driver_connection(connection).cursor(binary=True) as cursor:
+        cursor.execute(query, (shard_id, first, last))
+        return [KnownItem(*row) for row in cursor]
+
+
+def mark_current(connection: Connection, feed_id: int) -> None:
+    """Forgets an attempt that failed or was held: the feed is again what the catalogue holds."""
+    connection.execute(text("DELETE FROM issues WHERE feed_id = :feed AND attempted"), {"feed": feed_id})
+    connection.execute(
+        text("""
+            UPDATE feeds SET attempted_fingerprint = fingerprint, verdict = 'applied', released_fingerprint = NULL
+            WHERE id = :feed
+            """),
+        {"feed": feed_id},
+    )
+
+
+def organization_of_path(connection: Connection, source_type: str, path: str) -> int | None:
+    """The organization whose feed was last read at `path`."""
+    identity: int | None = connection.execute(
+        text("SELECT organization_id FROM feeds WHERE source_type = :source_type AND path = :path ORDER BY id LIMIT 1"),
+        {"source_type": source_type, "path": path},
+    ).scalar_one_or_none()
+    return identity

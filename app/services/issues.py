@@ -1,0 +1,49 @@
+"""What is wrong with registries and feeds, as brands and operators ask for it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from app.cmp.issues import CODES
+from app.cmp.urns import normalize_organization_urn
+
+
+@dataclass(frozen=True)
+class IssueFilter:
+    """Which issues are asked for; None leaves that open."""
+
+    organization: str | None = None
+    severity: str | None = None
+    code: str | None = None
+
+
+def listed(connection: Connection, wanted: IssueFilter) -> list[dict[str, Any]]:
+    """Issues with their remedies, errors first, in feed order. `attempted` ones are of a publication that was not
+    applied; a warning stands for `count` places, the first of which it lists."""
+    organization = wanted.organization and (normalize_organization_urn(wanted.organization) or wanted.organization)
+    rows = connection.execute(
+        text("""
+            SELECT i.ingestor, o.urn AS organization, i.shard, i.position, i.severity, i.code, i.path, i.message,
+                i.value, i.count, i.places, i.attempted
+            FROM issues i
+            LEFT JOIN organizations o ON o.id = i.organization_id
+            LEFT JOIN feed_shards s ON s.feed_id = i.feed_id AND s.url = i.shard COLLATE "C"
+            WHERE (CAST(:organization AS text) IS NULL OR o.urn = :organization)
+                AND (CAST(:severity AS text) IS NULL OR i.severity = :severity)
+                AND (CAST(:code AS text) IS NULL OR i.code = :code)
+            ORDER BY i.severity, o.urn, s.ordinal, i.position, i.id
+            """),
+        {"organization": organization, "severity": wanted.severity, "code": wanted.code},
+    )
+    return [dict(row._mapping) | {"hint": CODES[row.code].remedy if row.code in CODES else ""} for row in rows]
+
+
+def counts(connection: Connection, organization_id: int) -> dict[str, int]:
+    """How many errors and warnings there are of an organization's registry entry and feed."""
+    rows = connection.execute(
+        text("SELECT severity, sum(count) AS n FROM issues WHERE organization_id = :organization GROUP BY severity"),
+        {"organization": organization_id},
+    )
+    found = {row.severity: int(row.n) for row in rows}
+    return {"error": found.get("error", 0), "warning": found.get("warning", 0)}

@@ -1,0 +1,241 @@
+"""Organizations and their brands, as registries describe them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, Row, text
+
+from app.cmp.issues import Issue
+from app.cmp.items import ItemContext
+from app.cmp.registry import OrganizationEntry, parse_registry
+from app.core.errors import DiscoveryNodeError
+from app.db.publication import Verdicts
+from app.services import categories
+
+
+class ForeignOrganizationError(DiscoveryNodeError):
+    """The organization is another ingestor's."""
+
+    def __init__(self, urn: str, owner: str) -> None:
+        super().__init__(
+            f"{urn} is registered by the ingestor {owner!r}, which owns it",
+            remedy="Remove it from one of the two ingestors.",
+        )
+        self.urn = urn
+        self.owner = owner
+
+
+@dataclass
+class Registered:
+    """What a registry entry did: `verdict` is inserted, updated or unchanged."""
+
+    id: int
+    urn: str
+    verdict: str
+    brands: Verdicts = field(default_factory=Verdicts)
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """An organization as its feed needs it: who it is, how its items are read, whose it is."""
+
+    id: int
+    urn: str
+    ingestor: str
+    feed_url: str | None
+    entry_hash: bytes
+    context: ItemContext
+
+
+def register(
+    connection: Connection, ingestor: str, entries: Sequence[OrganizationEntry]
+) -> dict[str, Registered | ForeignOrganizationError]:
+    """Brings the organizations of a registry up to date, by URN. One that another ingestor registered is left alone."""
+    known = _lock_known(connection, [entry.urn for entry in entries])
+    results: dict[str, Registered | ForeignOrganizationError] = {}
+    changed: list[OrganizationEntry] = []
+    for entry in entries:
+        row = known.get(entry.urn)
+        if row is not None and not row.is_stub and row.ingestor != ingestor:
+            results[entry.urn] = ForeignOrganizationError(entry.urn, row.ingestor)
+        elif row is not None and not row.is_stub and row.content_hash == entry.content_hash:
+            brands = Verdicts(read=len(entry.brands), unchanged=len(entry.brands))
+            results[entry.urn] = Registered(row.id, entry.urn, "unchanged", brands)
+        else:
+            changed.append(entry)
+    for entry in sorted(changed, key=lambda entry: entry.urn):
+        verdict = "updated" if entry.urn in known and not known[entry.urn].is_stub else "inserted"
+        organization = _write(connection, ingestor, entry)
+        results[entry.urn] = Registered(
+            organization, entry.urn, verdict, _write_brands(connection, organization, entry)
+        )
+    _write_categories(connection, {r.id: r.urn for r in results.values() if isinstance(r, Registered)}, changed)
+    return results
+
+
+def ensure_stub(connection: Connection, ingestor: str, urn: str) -> int:
+    """The id of the organization a feed names; it is added as a stub when nobody knows it.
+    Raises `ForeignOrganizationError` when it is another ingestor's."""
+    connection.execute(
+        text("""
+            INSERT INTO organizations (urn, ingestor, is_stub) VALUES (:urn, :ingestor, true)
+            ON CONFLICT (urn) DO NOTHING
+            """),
+        {"urn": urn, "ingestor": ingestor},
+    )
+    row = connection.execute(text("SELECT id, ingestor FROM organizations WHERE urn = :urn"), {"urn": urn}).one()
+    if row.ingestor != ingestor:
+        raise ForeignOrganizationError(urn, row.ingestor)
+    identity: int = row.id
+    return identity
+
+
+def publisher(connection: Connection, organization_id: int) -> Publisher:
+    """The organization with how its items are read, which its registry entry decides."""
+    row = connection.execute(
+        text("SELECT id, urn, ingestor, feed_url, content_hash, raw FROM organizations WHERE id = :id"),
+        {"id": organization_id},
+    ).one()
+    context = ItemContext.of(row.urn) if row.raw is None else parse_registry(row.raw).organizations[0].item_context()
+    return Publisher(row.id, row.urn, row.ingestor, row.feed_url, row.content_hash or b"", context)
+
+
+def owned(connection: Connection, ingestor: str) -> list[tuple[int, str]]:
+    """Ids and URNs of the organizations an ingestor registered, by URN."""
+    rows = connection.execute(
+        text("SELECT id, urn FROM organizations WHERE ingestor = :ingestor AND NOT is_stub ORDER BY urn"),
+        {"ingestor": ingestor},
+    )
+    return [(row.id, row.urn) for row in rows]
+
+
+def record_issues(connection: Connection, ingestor: str, issues: Sequence[tuple[int | None, Issue]]) -> None:
+    """Replaces what is wrong with an ingestor's registry: pairs of organization id and issue."""
+    connection.execute(
+        text("DELETE FROM issues WHERE ingestor = :ingestor AND feed_id IS NULL"), {"ingestor": ingestor}
+    )
+    if issues:
+        connection.execute(
+            text("""
+                INSERT INTO issues (ingestor, organization_id, attempted, severity, code, position, path, message,
+                    value, count)
+                VALUES (:ingestor, :organization, false, :severity, :code, :position, :path, :message, :value, 1)
+                """),
+            [
+                {
+                    "ingestor": ingestor,
+                    "organization": organization,
+                    "severity": issue.severity,
+                    "code": issue.code,
+                    "position": issue.position,
+                    "path": issue.path,
+                    "message": issue.message,
+                    "value": issue.value,
+                }
+                for organization, issue in issues
+            ],
+        )
+
+
+def _lock_known(connection: Connection, urns: list[str]) -> dict[str, Row[tuple[int, str, str, bool, bytes]]]:
+    rows = connection.execute(
+        text("""
+            SELECT id, urn, ingestor, is_stub, content_hash FROM organizations
+            WHERE urn = ANY(:urns) ORDER BY urn FOR UPDATE
+            """),
+        {"urns": urns},
+    )
+    return {row.urn: row for row in rows}
+
+
+def _write(connection: Connection, ingestor: str, entry: OrganizationEntry) -> int:
+    identity: int = connection.execute(
+        text("""
+            INSERT INTO organizations (urn, ingestor, is_stub, name, description, url, logo, same_as, feed_url, raw,
+                content_hash)
+            VALUES (:urn, :ingestor, false, :name, :description, :url, :logo, :same_as, :feed_url, :raw, :content_hash)
+            ON CONFLICT (urn) DO UPDATE SET ingestor = excluded.ingestor, is_stub = false, name = excluded.name,
+                description = excluded.description, url = excluded.url, logo = excluded.logo,
+                same_as = excluded.same_as, feed_url = excluded.feed_url, raw = excluded.raw,
+                content_hash = excluded.content_hash, updated_at = now()
+            RETURNING id
+            """),
+        {
+            "urn": entry.urn,
+            "ingestor": ingestor,
+            "name": entry.name,
+            "description": entry.description,
+            "url": entry.url,
+            "logo": entry.logo,
+            "same_as": entry.same_as,
+            "feed_url": entry.feed_url,
+            "raw": entry.raw,
+            "content_hash": entry.content_hash,
+        },
+    ).scalar_one()
+    return identity
+
+
+def _write_brands(connection: Connection, organization: int, entry: OrganizationEntry) -> Verdicts:
+    """Brings the registry's brands of an organization in line; one that left is no longer linked to."""
+    listed = {brand.urn: brand for brand in entry.brands}
+    brands = {
+        "organization": organization,
+        "urns": list(listed),
+        "names": [brand.name for brand in listed.values()],
+        "logos": [brand.logo for brand in listed.values()],
+    }
+    verdicts = Verdicts(read=len(entry.brands))
+    verdicts.deleted = connection.execute(
+        text("""
+            UPDATE brands SET origin = 'retired', updated_at = now()
+            WHERE organization_id = :organization AND origin = 'registry' AND urn <> ALL(CAST(:urns AS text[]))
+            """),
+        brands,
+    ).rowcount
+    verdicts.updated = connection.execute(
+        text("""
+            UPDATE brands b SET name = listed.name, logo = listed.logo, updated_at = now()
+            FROM unnest(CAST(:urns AS text[]), CAST(:names AS text[]), CAST(:logos AS text[]))
+                AS listed (urn, name, logo)
+            WHERE b.organization_id = :organization AND b.origin = 'registry' AND b.urn = listed.urn
+                AND (b.name, b.logo) IS DISTINCT FROM (listed.name, listed.logo)
+            """),
+        brands,
+    ).rowcount
+    verdicts.inserted = connection.execute(
+        text("""
+            INSERT INTO brands (organization_id, origin, urn, name, logo)
+            SELECT :organization, 'registry', urn, name, logo
+            FROM unnest(CAST(:urns AS text[]), CAST(:names AS text[]), CAST(:logos AS text[]))
+                AS listed (urn, name, logo)
+            ON CONFLICT (organization_id, urn) WHERE origin = 'registry' DO NOTHING
+            """),
+        brands,
+    ).rowcount
+    verdicts.unchanged = verdicts.read - verdicts.updated - verdicts.inserted
+    return verdicts
+
+
+def _write_categories(
+    connection: Connection, organizations: dict[int, str], entries: Sequence[OrganizationEntry]
+) -> None:
+    slugs = {entry.urn: entry.categories for entry in entries}
+    changed = {identity: slugs[urn] for identity, urn in organizations.items() if urn in slugs}
+    if not changed:
+        return
+    categories.ensure(connection, {slug for listed in changed.values() for slug in listed})
+    connection.execute(
+        text("DELETE FROM organization_categories WHERE organization_id = ANY(:ids)"), {"ids": list(changed)}
+    )
+    connection.execute(
+        text("""
+            INSERT INTO organization_categories (organization_id, category_id)
+            SELECT listed.id, c.id FROM unnest(CAST(:ids AS bigint[]), CAST(:paths AS text[])) AS listed (id, path)
+            JOIN categories c USING (path)
+            """),
+        {
+            "ids": [identity for identity, listed in changed.items() for _ in listed],
+            "paths": [slug for listed in changed.values() for slug in listed],
+        },
+    )

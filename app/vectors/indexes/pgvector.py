@@ -1,0 +1,238 @@
+"""The search index in PostgreSQL: a table of its own for each generation, with a product's vector and its full text.
+
+A row is written for the text that was embedded, known by its hash; whether the product still is live, and all that is
+filtered by or shown, is asked of the catalogue at query time. So there is no foreign key: a row that has outlived its
+product is never found, and goes with the next vector step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from app.core.errors import DiscoveryNodeError
+
+MIN_ROWS_TO_INDEX = 5_000
+"""Below this a scan is fast, and a first load is not slowed by index upkeep: 100 times slower than plain rows."""
+
+MAX_EXACT = 10_000
+"""Up to so many products that pass the filters are compared one by one; HNSW would have to walk past the others."""
+
+_MIN_VERSION = (0, 8, 2)
+_HNSW = "m = 16, ef_construction = 64"
+_BUILD_MEMORY = "512MB"  # holds the graph of some 400,000 vectors; a server that grants more keeps its own setting
+# Short queries: compiling them, or starting workers for them, takes longer than running them.
+_QUERY_SETTINGS = (
+    "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; "
+    "SET LOCAL hnsw.ef_search = 200; SET LOCAL hnsw.iterative_scan = strict_order"
+)
+_QUERY = "websearch_to_tsquery('english', :query)"
+# What excludes only (`-red`) would match almost everything, and could use no index.
+_HAS_TERMS = f"querytree({_QUERY}) NOT IN ('', 'T')"
+
+
+class PgVectorOutdatedError(DiscoveryNodeError):
+    """The server's pgvector is too old to be used safely."""
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """How far an organization's part of the index is behind: texts to embed, rows to delete."""
+
+    organization_id: int
+    pending: int
+    vanished: int
+
+
+@dataclass(frozen=True)
+class PendingText:
+    """A product whose text is not, or no longer, the one in the index."""
+
+    product_id: int
+    text_hash: bytes
+    name: str
+    brand_name: str | None
+    description: str | None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which products may be found: SQL about `p`, a row of `products`, with its parameters."""
+
+    sql: str = "p.deleted_at IS NULL"
+    parameters: Mapping[str, Any] | None = None
+    is_filter: bool = False
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Product ids by two rankings, best first."""
+
+    dense: list[int]
+    text: list[int]
+
+
+@dataclass(frozen=True)
+class PgVectorIndex:
+    """The table of one generation."""
+
+    generation_id: int
+    dimensions: int
+
+    @property
+    def table(self) -> str:
+        return f"vectors_{self.generation_id}"
+
+    def create(self, connection: Connection) -> None:
+        """Makes the table. Vectors are stored in the row: they are read with every comparison."""
+        require_version(connection)
+        connection.exec_driver_sql(
+            f"""
+            CREATE TABLE {self.table} (
+                product_id bigint PRIMARY KEY,
+                organization_id bigint NOT NULL,
+                text_hash bytea NOT NULL,
+                embedding halfvec({self.dimensions}) STORAGE PLAIN NOT NULL,
+                tsv tsvector NOT NULL
+            );
+            CREATE INDEX {self.table}_organization ON {self.table} (organization_id, product_id) INCLUDE (text_hash)
+            """
+        )
+
+    def drop(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {self.table}")
+
+    def count(self, connection: Connection) -> int:
+        count: int = connection.exec_driver_sql(f"SELECT count(*) FROM {self.table}").scalar_one()
+        return count
+
+    # --- keeping in step with the catalogue ----------------------------------------------------------------------
+
+    def outdated(self, connection: Connection, organization_ids: Sequence[int] | None) -> list[Outdated]:
+        """The organizations (None: of all) whose part is behind. One statement, from two indexes alone."""
+        rows = connection.execute(
+            text(f"""
+                SELECT organization_id, count(p.id) AS pending, count(*) - count(p.id) AS vanished
+                FROM (
+                    SELECT organization_id, id, text_hash FROM products
+                    WHERE deleted_at IS NULL AND {_among("organization_id", organization_ids)}
+                ) p
+                FULL JOIN (
+                    SELECT organization_id, product_id AS id, text_hash FROM {self.table}
+                    WHERE {_among("organization_id", organization_ids)}
+                ) v USING (organization_id, id)
+                WHERE p.text_hash IS DISTINCT FROM v.text_hash
+                GROUP BY organization_id ORDER BY organization_id
+                """),
+            {"organizations": organization_ids},
+        )
+        return [Outdated(*row) for row in rows]
+
+    def pending(self, connection: Connection, organization_id: int, after: int, limit: int) -> list[PendingText]:
+        """The next products of an organization to be embedded, by id from beyond `after`."""
+        # Row by row along two indexes: any other join would read the whole organization for every batch.
+        connection.exec_driver_sql("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+        rows = connection.execute(
+            text(f"""
+                SELECT p.id, p.text_hash, p.name, p.brand_name, p.description
+                FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
+                WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id > :after
+                    AND p.text_hash IS DISTINCT FROM v.text_hash
+                ORDER BY p.id LIMIT :limit
+                """),
+            {"organization": organization_id, "after": after, "limit": limit},
+        )
+        return [PendingText(*row) for row in rows]
+
+    def write(self, connection: Connection, texts: Sequence[PendingText], vectors: NDArray[np.float32]) -> int:
+        """Puts texts and their vectors, row by row, into the index; those that changed meanwhile stay pending.
+        Returns the number written."""
+        return connection.execute(
+            text(f"""
+                INSERT INTO {self.table} (product_id, organization_id, text_hash, embedding, tsv)
+                SELECT p.id, p.organization_id, b.text_hash, CAST(b.vector AS halfvec({self.dimensions})),
+                    setweight(to_tsvector('english', p.name), 'A')
+                    || setweight(to_tsvector('english', coalesce(p.brand_name, '')), 'B')
+                    || setweight(to_tsvector('english', coalesce(p.description, '')), 'C')
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:hashes AS bytea[]), CAST(:vectors AS text[]))
+                    AS b (id, text_hash, vector)
+                CROSS JOIN LATERAL (
+                    SELECT * FROM products
+                    WHERE id = b.id AND text_hash = b.text_hash AND deleted_at IS NULL LIMIT 1
+                ) p
+                ORDER BY p.id
+                ON CONFLICT (product_id) DO UPDATE
+                    SET text_hash = excluded.text_hash, embedding = excluded.embedding, tsv = excluded.tsv
+                """),
+            {
+                "ids": [text.product_id for text in texts],
+                "hashes": [text.text_hash for text in texts],
+                "vectors": [_literal(vector) for vector in vectors],
+            },
+        ).rowcount
+
+    def delete_vanished(self, connection: Connection, organization_ids: Sequence[int] | None) -> int:
+        """Deletes the rows of products that are deleted or gone; returns their number."""
+        return connection.execute(
+            text(f"""
+                DELETE FROM {self.table} v WHERE {_among("organization_id", organization_ids)}
+                    AND NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NULL)
+                """),
+            {"organizations": organization_ids},
+        ).rowcount
+
+    def ensure_search_structures(self, connection: Connection, min_rows: int = MIN_ROWS_TO_INDEX) -> bool:
+        """Builds the indexes of a table that has grown to need them; True when it did.
+
+        Without parallel workers, whose shared memory a container seldom has enough of. Readers go on, writers wait.
+        """
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": self.table})
+        if self.is_indexed(connection) or not self._has_rows(connection, min_rows):
+            return False
+        require_version(connection)
+        connection.exec_driver_sql(
+            f"""
+            SET LOCAL max_parallel_maintenance_workers = 0;
+            SELECT set_config('maintenance_work_mem', '{_BUILD_MEMORY}', true)
+                WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{_BUILD_MEMORY}');
+            CREATE INDEX {self.table}_hnsw ON {self.table} USING hnsw (embedding halfvec_ip_ops) WITH ({_HNSW});
+            CREATE INDEX {self.table}_tsv ON {self.table} USING gin (tsv) WITH (fastupdate = off);
+            ANALYZE {self.table} (product_id, organization_id, tsv)
+            """
+        )
+        return True
+
+    def is_indexed(self, connection: Connection) -> bool:
+        found: bool = connection.exec_driver_sql(f"SELECT to_regclass('{self.table}_hnsw') IS NOT NULL").scalar_one()
+        return found
+
+    def _has_rows(self, connection: Connection, number: int) -> bool:
+        return (
+            connection.exec_driver_sql(
+                f"SELECT count(*) FROM (SELECT FROM {self.table} LIMIT {number}) AS first"
+            ).scalar_one()
+            >= number
+        )
+
+    # --- finding -------------------------------------------------------------------------------------------------
+
+    def candidates(
+        self, connection: Connection, query: str, vector: NDArray[np.float32], condition: Condition, depth: int
+    ) -> Candidates:
+        """The best `depth` products by vector, and those of them all that hold every term of the query by full text.
+
+        What passes the filters is counted first, up to a limit: few are compared one by one, among many HNSW finds its
+        way. The dense ranking is shorter than `depth` only when fewer products pass.
+        """
+        connection.exec_driver_sql(_QUERY_SETTINGS)
+        parameters = {**(condition.parameters or {}), "query": query, "vector": _literal(vector), "depth": depth}
+        if not self.is_indexed(connection):
+            return self._exact(connection, condition, parameters)
+        if condition.is_filter and (found := self._exact_if_few(connection, condition, parameters)):
+            return found
+        found = self._approximate(connection, condition, parameters)
+        return found if len(found.dense) == depth else self._exact(connection, condition, parameters)

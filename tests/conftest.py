@@ -1,0 +1,66 @@
+"""What tests share: one embedded PostgreSQL for the session, a database of its own for each test that asks."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url
+
+from app.core.config import Settings
+from app.db import embedded, schema
+from app.db.session import LiveDatabase
+
+_TEMPLATE = "node_template"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An embedded server of this test process, with a migrated database to copy."""
+    url = embedded.start(tmp_path_factory.mktemp("postgres"))
+    _administrate(url, f"CREATE DATABASE {_TEMPLATE}")
+    template = LiveDatabase(_named(url, _TEMPLATE))
+    schema.upgrade(template)
+    template.engine.dispose()
+    return url
+
+
+@pytest.fixture
+def database_url(server_url: str) -> Iterator[str]:
+    """The URL of an empty, migrated database."""
+    name = f"test_{next(_numbers)}"
+    _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    yield _named(server_url, name)
+    _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[LiveDatabase]:
+    """An empty, migrated database."""
+    database = LiveDatabase(database_url)
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """Settings for `database_url`, with nothing taken from the machine's environment but the model."""
+    return Settings(
+        _env_file=None,
+        database_url=database_url,
+        data_dir=tmp_path / "data",
+        ingestion_config_path=tmp_path / "ingestion.yaml",
+        log_level="warning",
+    )
+
+
+def _administrate(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def _named(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
