@@ -1,0 +1,203 @@
+"""The command line: `discovery-node`. Here are the commands and their options; what they do is imported when it is
+done, so that `--help` and `validate` wait for no database driver and no model.
+
+Results go to stdout, everything else to stderr. Exit 0: done. 1: failed or held. 2: wrong usage or configuration.
+"""
+
+import io
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from app.core.errors import ConfigurationError, DiscoveryNodeError
+
+FAILED = 1
+MISUSED = 2
+
+application = typer.Typer(
+    name="discovery-node",
+    help="Reads brand registries and product feeds, keeps an exact copy, and answers product searches.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+database_commands = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
+application.add_typer(database_commands, name="db")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Config = Annotated[Path | None, typer.Option(help="The file to read instead of INGESTION_CONFIG_PATH.")]
+
+
+def main() -> None:
+    """The entry point. An error of the node's own becomes one clear line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        application()
+    except DiscoveryNodeError as error:
+        from app.cli.output import print_error
+
+        print_error(error)
+        sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"discovery-node {version('discovery-node')}")
+        raise typer.Exit
+
+
+def _price(text: str) -> Decimal:
+    from app.cli.arguments import parse_price
+
+    return parse_price(text)
+
+
+def _currency(text: str) -> str:
+    from app.cli.arguments import parse_currency
+
+    return parse_currency(text)
+
+
+def _organization(text: str) -> str:
+    from app.cli.arguments import parse_organization
+
+    return parse_organization(text)
+
+
+def _code(text: str) -> str:
+    from app.cli.arguments import parse_code
+
+    return parse_code(text)
+
+
+Organization = Annotated[
+    str | None, typer.Option(parser=_organization, metavar="URN", help="Only this organization's.")
+]
+
+
+@application.callback()
+def _node(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@application.command()
+def ingest(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Ingestors; without one, all.")] = None,
+    config: Config = None,
+    only: Annotated[Literal["registry", "feed", "vector"] | None, typer.Option(help="Do this step alone.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Read everything again, unchanged or not.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, keep nothing.")] = False,
+    accept_deletions: Annotated[
+        bool, typer.Option("--accept-deletions", help="Apply a publication that deletes many products.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Bring registries, feeds and search index up to date."""
+    from app.cli.ingest import Choice, ingest
+
+    choice = Choice(names or [], config, only, full=full, dry_run=dry_run, accept_deletions=accept_deletions)
+    raise typer.Exit(0 if ingest(choice, as_json=json) else FAILED)
+
+
+@application.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What is wanted, in plain words, or an SKU, GTIN or MPN.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many results at most.")] = 10,
+    brand: Annotated[str | None, typer.Option(help="A brand's name or URN.")] = None,
+    category: Annotated[str | None, typer.Option(help="A category, with all below it.")] = None,
+    min_price: Annotated[Decimal | None, typer.Option(parser=_price, metavar="PRICE", help="At least this.")] = None,
+    max_price: Annotated[Decimal | None, typer.Option(parser=_price, metavar="PRICE", help="At most this.")] = None,
+    currency: Annotated[
+        str | None, typer.Option(parser=_currency, metavar="CODE", help="Offers in this currency, such as EUR.")
+    ] = None,
+    in_stock: Annotated[bool, typer.Option("--in-stock", help="Only what can be had now.")] = False,
+    organization: Organization = None,
+    json: Json = False,
+) -> None:
+    """Find products by meaning and by words."""
+    from app.cli.arguments import search_filters
+    from app.cli.catalogue import search
+
+    filters = search_filters(brand, category, min_price, max_price, currency, organization, in_stock=in_stock)
+    search(query, filters, limit, as_json=json)
+
+
+@application.command()
+def product(urn: Annotated[str, typer.Argument(metavar="URN", help="The product's URN.")], json: Json = False) -> None:
+    """Show a product as JSON-LD, with its offers."""
+    from app.cli.catalogue import product
+
+    product(urn, as_json=json)
+
+
+@application.command()
+def validate(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A registry, a feed index or a shard.")],
+    json: Json = False,
+) -> None:
+    """Check a registry or a feed without storing anything; needs no database."""
+    from app.cli.validate import validate
+
+    raise typer.Exit(0 if validate(path, as_json=json) else FAILED)
+
+
+@application.command()
+def runs(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs at most.")] = 20, json: Json = False
+) -> None:
+    """List the latest ingestions, newest first."""
+    from app.cli.records import runs
+
+    runs(limit, as_json=json)
+
+
+@application.command()
+def issues(
+    organization: Organization = None,
+    severity: Annotated[Literal["error", "warning"] | None, typer.Option(help="Only these.")] = None,
+    code: Annotated[
+        str | None, typer.Option(parser=_code, metavar="CODE", help="Only this one; docs/issues.md lists them.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell what is wrong with registries and feeds, and how to mend it."""
+    from app.cli.records import issues
+
+    issues(organization, severity, code, as_json=json)
+
+
+@application.command()
+def ingestors(config: Config = None, json: Json = False) -> None:
+    """List the entries of ingestion.yaml."""
+    from app.cli.ingest import ingestors
+
+    ingestors(config, as_json=json)
+
+
+@application.command()
+def doctor(config: Config = None) -> None:
+    """Say what is fine on this machine and what is missing."""
+    from app.cli.doctor import doctor
+
+    raise typer.Exit(0 if doctor(config) else FAILED)
+
+
+@database_commands.command()
+def upgrade() -> None:
+    """Bring the database to the schema this version needs."""
+    from app.cli.database import upgrade
+
+    upgrade()

@@ -3,9 +3,10 @@
 import msgspec
 
 from app.cmp.documents import Buffer, Document, MalformedDocumentError, open_document
+from app.cmp.fields import describe
 from app.cmp.issues import Issue
 from app.cmp.kinds import kind_of, type_names
-from app.cmp.limits import MAX_INDEX_BYTES, MAX_TEXT, MAX_URL
+from app.cmp.limits import MAX_INDEX_BYTES, MAX_PLACES, MAX_TEXT, MAX_URL
 from app.cmp.shards import Shard, read_members, read_shard, split_shard
 from app.cmp.text import clean
 from app.cmp.urns import normalize_organization_urn
@@ -103,9 +104,9 @@ def _organization(index: _Index, issues: list[Issue]) -> str | None:
         return None
     urn = normalize_organization_urn(value) if isinstance(value, str) else None
     if urn is None:
-        issues.append(Issue("orgid-unusable", f"`{place}` is no organization's URN.", place, str(value)))
+        issues.append(Issue("orgid-unusable", f"`{place}` is no organization's URN.", place, describe(value)))
     elif value != urn or place != "orgid" or found is not value:
-        issues.append(Issue("orgid-spelling", f"`{place}` is read as {urn}.", place, str(value)))
+        issues.append(Issue("orgid-spelling", f"`{place}` is read as {urn}.", place, describe(value)))
     return urn
 
 
@@ -117,21 +118,28 @@ def _shards(document: Document, raw: msgspec.Raw, issues: list[Issue]) -> list[S
         )
     entries = _ENTRIES.decode(raw) if first == b"[" else [raw]
     listed: dict[str, ShardRef] = {}
-    bare = relative = 0
+    bare = relative = repeated = 0
     for number, entry in enumerate(entries, 1):
         shard, is_text = _shard(document, entry, number)
         bare += is_text
         relative += "://" not in shard.url
-        if shard.url in listed:
-            found = f"Shard {number} is listed before."
-            issues.append(Issue("duplicate-shard", found, "shards", shard.url, number, shard.url))
-        listed.setdefault(shard.url, shard)
-    if bare:
-        issues.append(Issue("shard-as-text", f"{bare} of {len(entries)} shards are plain strings.", "shards"))
-    if relative:
-        found = f"{relative} of {len(entries)} shard URLs are relative."
-        issues.append(Issue("shard-url-relative", found, "shards", next(iter(listed))))
+        if listed.setdefault(shard.url, shard) is not shard:
+            repeated += 1
+            if repeated <= MAX_PLACES:
+                found = f"Entry {number} of the index lists a shard again."
+                issues.append(Issue("duplicate-shard", found, "shards", shard.url, number, shard.url))
+    _summarize(issues, len(entries), bare, relative, repeated, next(iter(listed), None))
     return list(listed.values())
+
+
+def _summarize(issues: list[Issue], count: int, bare: int, relative: int, repeated: int, example: str | None) -> None:
+    """One issue for what is wrong with many shard entries."""
+    if repeated > MAX_PLACES:
+        issues.append(Issue("duplicate-shard", f"{repeated} of {count} entries list a shard again.", "shards"))
+    if bare:
+        issues.append(Issue("shard-as-text", f"{bare} of {count} shards are plain strings.", "shards", example))
+    if relative:
+        issues.append(Issue("shard-url-relative", f"{relative} of {count} shard URLs are relative.", "shards", example))
 
 
 def _shard(document: Document, entry: msgspec.Raw, number: int) -> tuple[ShardRef, bool]:

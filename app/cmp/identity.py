@@ -144,10 +144,11 @@ def read_gtins(fields: Fields, issues: list[Issue]) -> list[str]:
 
 def _gtin(value: object, key: str) -> str | None:
     """Numbers have lost their leading zeros: the field's name says how many digits there were."""
-    if isinstance(value, str):
-        text = value if value.isdecimal() else value.translate(_GTIN_PUNCTUATION).strip()
-    else:
-        text = (_number(value) or "").zfill(int(key[4:] or 0))
+    text = value.translate(_GTIN_PUNCTUATION).strip() if isinstance(value, str) else _number(value)
+    if text is None:
+        return None
+    if not isinstance(value, str):
+        text = text.zfill(int(key[4:] or 0))
     return text if len(text) in _GTIN_LENGTHS and text.isascii() and text.isdecimal() else None
 
 

@@ -86,3 +86,5 @@ MAX_DATE = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 MAX_ISSUE_VALUE = 200
 MAX_ISSUE_MESSAGE = 500
+MAX_PLACES = 20
+"""Places listed one by one for the same finding; more are counted."""

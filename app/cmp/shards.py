@@ -53,6 +53,9 @@ _MEMBERS = msgspec.json.Decoder(Members)
 _LIST_ITEMS = msgspec.json.Decoder(list[_ListItem])
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _WRAPPER = msgspec.json.Decoder(_Wrapper)
+_WRAPPING = 1024
+"""Bytes around an item that are no reason to look for a long string beside the items."""
+
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -148,6 +151,7 @@ def _refuse_oversized(document: Document, items: list[msgspec.Raw]) -> None:
             limit = f"the limit is {MAX_ITEM_BYTES} bytes"
             raise MalformedDocumentError(f"item {position} takes {length} bytes, {limit}", offset)
         seen += length
-    place = find_long_string(document) if size - seen > MAX_ITEM_BYTES else None
+    beside = size - seen - len(items) * _WRAPPING
+    place = find_long_string(document) if beside > MAX_ITEM_BYTES else None
     if place is not None:
         raise MalformedDocumentError(f"holds a string of more than {MAX_ITEM_BYTES} bytes", place)

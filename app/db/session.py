@@ -26,6 +26,7 @@ class Database(Protocol):
     """Where transactions come from."""
 
     engine: Engine
+    concurrent: bool  # whether threads may have transactions of their own
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
@@ -35,6 +36,8 @@ class Database(Protocol):
 
 class LiveDatabase:
     """Transactions of the database itself. It holds no session state, so that a pooler may stand between."""
+
+    concurrent = True
 
     def __init__(self, url: str) -> None:
         try:
@@ -57,6 +60,8 @@ class LiveDatabase:
 
 class DryRunDatabase:
     """Transactions inside one that is never committed: everything runs, nothing stays."""
+
+    concurrent = False
 
     def __init__(self, connection: Connection) -> None:
         self.engine = connection.engine

@@ -83,6 +83,8 @@ class StagingTables:
             connection.exec_driver_sql(
                 f"CREATE UNLOGGED TABLE IF NOT EXISTS {self.name(table)} ({definition}) WITH (autovacuum_enabled = off)"
             )
+        # Compressed already: PostgreSQL need not try.
+        connection.exec_driver_sql(f"ALTER TABLE {self.name('items')} ALTER raw SET STORAGE EXTERNAL")
 
     def drop(self, connection: Connection) -> None:
         for table in _COLUMNS:
@@ -132,7 +134,10 @@ class StagingTables:
         return list(rows.scalars())
 
     def analyze(self, connection: Connection) -> None:
-        """Lets the planner know the keys; the wide columns do not matter to it."""
+        """Lets the planner know the keys, and find an item by its place; the wide columns do not matter to it."""
+        connection.exec_driver_sql(
+            f"CREATE INDEX IF NOT EXISTS items_{self.run_id.hex}_place ON {self.name('items')} (shard, position)"
+        )
         connection.exec_driver_sql(f"ANALYZE {self.name('items')} (shard, position, kind, urn)")
         connection.exec_driver_sql(f"ANALYZE {self.name('offers')} (shard, position)")
         connection.exec_driver_sql(f"ANALYZE {self.name('occurrences')} (shard, position, kind, urn)")

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.core.errors import DiscoveryNodeError
-from app.db.session import Database, LiveDatabase
+from app.db.session import Database
 from app.db.staging import StagingTables, leftovers
 
 log = structlog.get_logger()
@@ -87,7 +87,11 @@ def claimed(database: Database, start_id: UUID, ingestor: str, organization_id: 
     """
     run = _claim(database, start_id, ingestor, organization_id)
     with structlog.contextvars.bound_contextvars(run=str(run.id)), _heartbeat(database, run):
-        yield run
+        try:
+            yield run
+        except BaseException as error:
+            finish(database, run, "failed", f"Interrupted by {type(error).__name__}")
+            raise
 
 
 def finish(database: Database, run: Run, status: Status, error: str | None) -> None:
@@ -222,7 +226,7 @@ def _extend_lease(connection: Connection, run: Run) -> bool:
 @contextmanager
 def _heartbeat(database: Database, run: Run) -> Iterator[None]:
     """Extends the lease from a thread of its own. A dry run has nobody to tell: its rows are its own."""
-    if not isinstance(database, LiveDatabase):
+    if not database.concurrent:
         yield
         return
     stop = threading.Event()
@@ -235,7 +239,7 @@ def _heartbeat(database: Database, run: Run) -> Iterator[None]:
         thread.join()
 
 
-def _beat(database: LiveDatabase, run: Run, stop: threading.Event) -> None:
+def _beat(database: Database, run: Run, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT):
         try:
             with database.transaction() as connection:

@@ -127,8 +127,8 @@ class FeedHandler:
                 raise FeedHeldError(error, FeedReport(_shards(reading))) from error
 
     def _merge_once(self, reading: Reading) -> MergeReport:
+        self._reader.create_staging()
         with self._database.transaction() as connection:
-            self._tables.create(connection)
             categories.ensure(connection, self._tables.category_paths(connection))
         with self._database.transaction() as connection:
             report = merge(connection, reading.publication(self._tables))
@@ -136,8 +136,8 @@ class FeedHandler:
         return report
 
     def _record(self, reading: Reading, verdict: str) -> None:
+        self._reader.create_staging()
         with self._database.transaction() as connection:
-            self._tables.create(connection)
             record_attempt(connection, reading.publication(self._tables), verdict=verdict)
             self._run.fence(connection)
 

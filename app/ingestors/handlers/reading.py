@@ -1,9 +1,9 @@
 """Reading a publication: its index, then every shard, staging those that changed."""
 
 import hashlib
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from psycopg.types.json import Jsonb
@@ -18,11 +18,10 @@ from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
 from app.ingestors.handlers.shards import ShardStager
 from app.ingestors.progress import Progress
 from app.ingestors.sources.base import BaseSource, Document
-from app.services.feeds import FeedState
+from app.services.feeds import FeedState, KnownShard
 from app.services.organizations import Publisher
 
-FETCHERS = 2
-PREFETCHED = 4  # shards fetched ahead of the one that is read
+WORKERS = 2
 _CODES = {UnreachableError: "shard-missing", ForbiddenPathError: "path-outside"}
 
 
@@ -63,6 +62,10 @@ class Reading:
         """Whether what was read last time would be read the same way now."""
         return not self.request.full and self.state.context_hash == self.request.context_hash
 
+    def known(self, ref: ShardRef) -> KnownShard | None:
+        """What of a shard need not be read again."""
+        return self.state.shards.get(ref.url) if self.reusable else None
+
     @property
     def fingerprint(self) -> bytes:
         """Of the publication: how it is read, and the shards and their bytes, in order."""
@@ -98,6 +101,14 @@ class Reading:
         self.transient = self.transient and transient
 
 
+@dataclass(frozen=True)
+class _Unreadable:
+    """A shard that could not be read."""
+
+    issue: Issue
+    transient: bool
+
+
 class PublicationReader:
     """Reads for one run, into its staging tables."""
 
@@ -106,6 +117,16 @@ class PublicationReader:
         self._source = source
         self._tables = tables
         self._progress = progress
+        self._creating = threading.Lock()
+        self._created = False
+
+    def create_staging(self) -> None:
+        """Makes the staging tables, once."""
+        with self._creating:
+            if not self._created:
+                with self._database.transaction() as connection:
+                    self._tables.create(connection)
+                self._created = True
 
     def read(self, request: FeedRequest, state: FeedState) -> Reading:
         """Reads everything that can be read; what cannot is a problem of the reading."""
@@ -120,7 +141,7 @@ class PublicationReader:
         for ordinal, forced in positions.items():
             ref = reading.refs[ordinal]
             with self._open(reading, ref) as document:
-                self._stage(reading, ordinal, document, forced)
+                reading.shards[ordinal] = self._stage(reading, ordinal, document, forced)
 
     def _list(self, reading: Reading) -> Document | None:
         """Reads the index; returns the document when the feed is a single shard."""
@@ -146,49 +167,41 @@ class PublicationReader:
         return None
 
     def _read_shards(self, reading: Reading, whole: Document | None) -> None:
-        """Fetches the shards, a few ahead, and stages those that changed. `whole` is the feed when it is one shard."""
-        with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
-            fetched = self._fetch_ahead(pool, reading) if whole is None else iter([pool.submit(lambda: whole)])
-            for ordinal, document in enumerate(fetched):
-                self._read_shard(reading, ordinal, document)
-                self._progress.staging(ordinal + 1, len(reading.refs))
-
-    def _read_shard(self, reading: Reading, ordinal: int, fetched: Future[Document]) -> None:
-        url = reading.refs[ordinal].url
-        try:
-            with fetched.result() as document:
-                known = reading.state.shards.get(url) if reading.reusable else None
-                if known is not None and known.bytes_hash == document.sha256:
-                    reading.shards[ordinal] = PublishedShard(
-                        ordinal, url, known.bytes_hash, staged=False, counts=known.counts
-                    )
+        """Reads the shards, two at a time: while one waits for the database, the other is parsed."""
+        total = len(reading.refs)
+        workers = WORKERS if self._database.concurrent else 1
+        with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
+            verdicts = pool.map(lambda ordinal: self._read_shard(reading, ordinal, whole), range(total))
+            for done, verdict in enumerate(verdicts, 1):
+                if isinstance(verdict, PublishedShard):
+                    reading.shards[verdict.ordinal] = verdict
                 else:
-                    self._stage(reading, ordinal, document, frozenset())
+                    reading.fail(verdict.issue, transient=verdict.transient)
+                self._progress.staging(done, total)
+
+    def _read_shard(self, reading: Reading, ordinal: int, whole: Document | None) -> "PublishedShard | _Unreadable":
+        """Fetches a shard and stages it, unless its bytes are those of the last merge."""
+        ref = reading.refs[ordinal]
+        try:
+            with whole or self._open(reading, ref) as document:
+                known = reading.known(ref)
+                if known is not None and known.bytes_hash == document.sha256:
+                    return PublishedShard(ordinal, ref.url, known.bytes_hash, staged=False, counts=known.counts)
+                return self._stage(reading, ordinal, document, frozenset())
         except SourceError as error:
-            reading.fail(
-                Issue(_CODES.get(type(error), "shard-unreadable"), f"{url}: {error}", shard=url),
-                transient=error.transient,
-            )
+            code = _CODES.get(type(error), "shard-unreadable")
+            return _Unreadable(Issue(code, f"{ref.url}: {error}", shard=ref.url), error.transient)
         except MalformedDocumentError as error:
-            reading.fail(Issue("shard-unreadable", f"{url}: {error}", shard=url), transient=False)
+            return _Unreadable(Issue("shard-unreadable", f"{ref.url}: {error}", shard=ref.url), transient=False)
 
-    def _stage(self, reading: Reading, ordinal: int, document: Document, forced: Collection[int]) -> None:
-        url = reading.refs[ordinal].url
-        known = reading.state.shards.get(url) if reading.reusable else None
+    def _stage(self, reading: Reading, ordinal: int, document: Document, forced: Collection[int]) -> PublishedShard:
+        ref, known = reading.refs[ordinal], reading.known(reading.refs[ordinal])
         shard = read_shard(document.content())
-        stager = ShardStager(ordinal, url, reading.request.publisher.context, known.id if known else None, forced)
+        self.create_staging()
+        stager = ShardStager(ordinal, ref.url, reading.request.publisher.context, known.id if known else None, forced)
         with self._database.transaction(durable=False) as connection:
-            self._tables.create(connection)
             counts = stager.stage(connection, self._tables, shard, document.sha256)
-        reading.shards[ordinal] = PublishedShard(ordinal, url, document.sha256, staged=True, counts=counts)
-
-    def _fetch_ahead(self, pool: ThreadPoolExecutor, reading: Reading) -> Iterator[Future[Document]]:
-        waiting: deque[Future[Document]] = deque()
-        for ref in reading.refs:
-            waiting.append(pool.submit(self._open, reading, ref))
-            if len(waiting) > PREFETCHED:
-                yield waiting.popleft()
-        yield from waiting
+        return PublishedShard(ordinal, ref.url, document.sha256, staged=True, counts=counts)
 
     def _open(self, reading: Reading, ref: ShardRef) -> Document:
         """Fetches a shard. Raises `SourceError`, also when the index may not name it."""

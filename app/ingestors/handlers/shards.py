@@ -20,8 +20,6 @@ from app.services.feeds import KnownItem, known_items
 WINDOW = 2000  # items held in memory at a time
 _HASH_BYTES = 16
 
-_compressor = zstandard.ZstdCompressor(level=1)
-
 
 @dataclass
 class _Warnings:
@@ -46,6 +44,7 @@ class ShardStager:
         self._forced = forced
         self._warnings: dict[str, _Warnings] = {}
         self._batch = Batch.empty()
+        self._compress = zstandard.ZstdCompressor(level=1).compress  # not to be shared between threads
         self._products = self._groups = self._offers = self._rejected = self._offers_rejected = 0
 
     def stage(self, connection: Connection, tables: StagingTables, shard: Shard, bytes_hash: bytes) -> ShardCounts:
@@ -117,7 +116,7 @@ class ShardStager:
         if isinstance(item, ProductItem):
             kind = PRODUCT
             offers, offers_rejected = item.offers_read, item.offers_rejected
-            self._batch.items.append(_product_row(self._ordinal, position, item, raw))
+            self._batch.items.append(_product_row(self._ordinal, position, item, self._compress(raw)))
             self._batch.offers.extend(
                 (self._ordinal, position, ordinal, offer.price, offer.currency, offer.availability, offer.inventory,
                  offer.valid_until, offer.url)
@@ -125,7 +124,7 @@ class ShardStager:
             )  # fmt: skip
         else:
             kind = GROUP
-            self._batch.items.append(_group_row(self._ordinal, position, item, raw))
+            self._batch.items.append(_group_row(self._ordinal, position, item, self._compress(raw)))
         self._count(kind, offers, offers_rejected)
         self._batch.occurrences.append(
             (self._ordinal, position, kind, item.urn, item_hash, item.content_hash, offers, offers_rejected,
@@ -161,19 +160,19 @@ class ShardStager:
             )  # fmt: skip
 
 
-def _product_row(shard: int, position: int, item: ProductItem, raw: msgspec.Raw) -> ItemRow:
+def _product_row(shard: int, position: int, item: ProductItem, raw: bytes) -> ItemRow:
     return (
         shard, position, PRODUCT, item.urn, item.content_hash, item.text_hash, item.sku, item.name, item.description,
         item.url, item.image, item.brand_name, item.brand_urn, item.category, item.group_urn, item.gtins, item.mpn,
-        None, [], _compressor.compress(raw),
+        None, [], raw,
     )  # fmt: skip
 
 
-def _group_row(shard: int, position: int, item: GroupItem, raw: msgspec.Raw) -> ItemRow:
+def _group_row(shard: int, position: int, item: GroupItem, raw: bytes) -> ItemRow:
     return (
         shard, position, GROUP, item.urn, item.content_hash, None, None, item.name, item.description, item.url,
         item.image, item.brand_name, item.brand_urn, item.category, None, [], None, item.group_id, item.varies_by,
-        _compressor.compress(raw),
+        raw,
     )  # fmt: skip
 
 

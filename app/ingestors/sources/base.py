@@ -6,8 +6,8 @@ import tempfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO, Self
 
 import zstandard
@@ -98,29 +98,38 @@ class BaseSource(ABC):
             return document.text()
 
 
-def spool(chunks: Iterator[bytes], *, limit: int) -> tuple[bytes | mmap.mmap, bytes]:
+def spool(chunks: Iterator[bytes], *, limit: int | None = None) -> tuple[bytes | mmap.mmap, bytes]:
     """Gathers chunks in memory, beyond `MEMORY_BYTES` in a mapped file without a name; returns them and their SHA-256.
     Raises `OverflowError` past `limit` bytes."""
-    digest = hashlib.sha256()
+    head: list[bytes] = []
     size = 0
-    with closing(tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)) as file:
-        for chunk in chunks:
-            size += len(chunk)
-            if size > limit:
-                raise OverflowError
-            digest.update(chunk)
-            file.write(chunk)
-        file.seek(0)
-        if size <= MEMORY_BYTES:
-            return file.read(), digest.digest()
-        file.flush()
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), digest.digest()
+    for chunk in chunks:
+        head.append(chunk)
+        size += len(chunk)
+        if size > MEMORY_BYTES:
+            return _spool_to_file(chain(head, chunks), limit)
+    data = head[0] if len(head) == 1 else b"".join(head)
+    return data, hashlib.sha256(data).digest()
 
 
 def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """The rest of a file, piece by piece."""
-    while chunk := file.read(CHUNK):
+    """The rest of a file, piece by piece; the first piece is a whole small document."""
+    size = MEMORY_BYTES
+    while chunk := file.read(size):
         yield chunk
+        size = CHUNK
+
+
+def _spool_to_file(chunks: Iterator[bytes], limit: int | None) -> tuple[mmap.mmap, bytes]:
+    digest = hashlib.sha256()
+    with tempfile.TemporaryFile() as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            if limit is not None and file.tell() + len(chunk) > limit:
+                raise OverflowError
+            file.write(chunk)
+        file.flush()
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), digest.digest()
 
 
 def _gunzip(data: bytes | mmap.mmap) -> Iterator[bytes]:

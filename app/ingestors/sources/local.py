@@ -8,8 +8,6 @@ from urllib.parse import unquote, urlsplit
 from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
 from app.ingestors.sources.base import BaseSource, Document, read_chunks, spool
 
-_MAX_FILE_BYTES = 64 * 1024**3
-
 
 class LocalSource(BaseSource):
     """Reads files. What a registry or an index names must lie under the folder of that document, however it is
@@ -28,7 +26,7 @@ class LocalSource(BaseSource):
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise SourceError(f"{path}: not a regular file", remedy="Name a file.")
-                stored, sha256 = spool(read_chunks(file), limit=_MAX_FILE_BYTES)
+                stored, sha256 = spool(read_chunks(file))
         except OSError as error:
             raise UnreachableError(
                 f"{path}: {error.strerror}", remedy="Check the path and the file's permissions."

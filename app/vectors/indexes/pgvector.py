@@ -5,14 +5,16 @@ filtered by or shown, is asked of the catalogue at query time. So there is no fo
 product is never found, and goes with the next vector step.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from app.core.errors import DiscoveryNodeError
 
@@ -33,6 +35,7 @@ _QUERY_SETTINGS = (
 _QUERY = "websearch_to_tsquery('english', :query)"
 # What excludes only (`-red`) would match almost everything, and could use no index.
 _HAS_TERMS = f"querytree({_QUERY}) NOT IN ('', 'T')"
+_RANK = f"ts_rank_cd('{{1,1,1,1}}', v.tsv, {_QUERY}, 2)"
 
 
 class PgVectorOutdatedError(DiscoveryNodeError):
@@ -64,7 +67,7 @@ class Condition:
     """Which products may be found: SQL about `p`, a row of `products`, with its parameters."""
 
     sql: str = "p.deleted_at IS NULL"
-    parameters: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     is_filter: bool = False
 
 
@@ -207,32 +210,110 @@ class PgVectorIndex:
         return True
 
     def is_indexed(self, connection: Connection) -> bool:
+        """Whether the indexes are built; without them searching is exact, and slow on a large table."""
         found: bool = connection.exec_driver_sql(f"SELECT to_regclass('{self.table}_hnsw') IS NOT NULL").scalar_one()
         return found
 
     def _has_rows(self, connection: Connection, number: int) -> bool:
-        return (
-            connection.exec_driver_sql(
-                f"SELECT count(*) FROM (SELECT FROM {self.table} LIMIT {number}) AS first"
-            ).scalar_one()
-            >= number
-        )
+        first = f"SELECT count(*) FROM (SELECT FROM {self.table} LIMIT {number}) AS first"
+        count: int = connection.exec_driver_sql(first).scalar_one()
+        return count >= number
 
     # --- finding -------------------------------------------------------------------------------------------------
 
     def candidates(
         self, connection: Connection, query: str, vector: NDArray[np.float32], condition: Condition, depth: int
     ) -> Candidates:
-        """The best `depth` products by vector, and those of them all that hold every term of the query by full text.
+        """The best `depth` products by vector, and by full text those that hold every term of the query.
 
-        What passes the filters is counted first, up to a limit: few are compared one by one, among many HNSW finds its
-        way. The dense ranking is shorter than `depth` only when fewer products pass.
+        The filters are part of both queries. Few products that pass them are compared one by one, among many HNSW
+        finds its way. So the dense ranking is shorter than `depth` only when fewer products pass.
         """
         connection.exec_driver_sql(_QUERY_SETTINGS)
-        parameters = {**(condition.parameters or {}), "query": query, "vector": _literal(vector), "depth": depth}
-        if not self.is_indexed(connection):
-            return self._exact(connection, condition, parameters)
-        if condition.is_filter and (found := self._exact_if_few(connection, condition, parameters)):
-            return found
+        parameters = {**condition.parameters, "query": query, "vector": _literal(vector), "depth": depth}
+        if condition.is_filter:
+            few = self._exact(connection, condition, parameters, at_most=MAX_EXACT)
+            if few is not None:
+                return few
         found = self._approximate(connection, condition, parameters)
-        return found if len(found.dense) == depth else self._exact(connection, condition, parameters)
+        # It also comes short when the walk was given up, far from products that pass.
+        return found if len(found.dense) == depth else self._exact(connection, condition, parameters) or found
+
+    def _exact(
+        self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], at_most: int | None = None
+    ) -> Candidates | None:
+        """Compares every product that passes; None when they are more than `at_most`."""
+        rows = connection.execute(
+            text(f"""
+                WITH passing AS MATERIALIZED (
+                    SELECT p.id FROM products p WHERE {condition.sql} LIMIT CAST(:at_most AS bigint) + 1
+                ),
+                compared AS MATERIALIZED (
+                    SELECT v.product_id, {self._distance} AS distance,
+                        CASE WHEN {_HAS_TERMS} AND v.tsv @@ {_QUERY} THEN {_RANK} END AS rank
+                    FROM passing JOIN {self.table} v ON v.product_id = passing.id
+                    WHERE coalesce((SELECT count(*) FROM passing) <= :at_most, true)
+                )
+                SELECT 'passing' AS leg, count(*) AS found FROM passing
+                UNION ALL
+                (SELECT 'dense', product_id FROM compared ORDER BY distance, product_id LIMIT :depth)
+                UNION ALL
+                (SELECT 'text', product_id FROM compared WHERE rank IS NOT NULL
+                 ORDER BY rank DESC, product_id LIMIT :depth)
+                """),
+            {**parameters, "at_most": at_most},
+        ).all()
+        legs = _by_leg(rows)
+        if at_most is not None and legs["passing"][0] > at_most:
+            return None
+        return Candidates(legs["dense"], legs["text"])
+
+    def _approximate(self, connection: Connection, condition: Condition, parameters: Mapping[str, Any]) -> Candidates:
+        """Walks the HNSW graph until enough products passed, and full-text matches from the best rank on."""
+        rows = connection.execute(
+            text(f"""
+                (SELECT 'dense' AS leg, v.product_id AS found
+                 FROM {self.table} v JOIN products p ON p.id = v.product_id WHERE {condition.sql}
+                 ORDER BY {self._distance}, v.product_id LIMIT :depth)
+                UNION ALL
+                (SELECT 'text', v.product_id FROM (
+                     SELECT product_id, {_RANK} AS rank FROM {self.table} v WHERE {_HAS_TERMS} AND tsv @@ {_QUERY}
+                     ORDER BY rank DESC, product_id
+                 ) v JOIN products p ON p.id = v.product_id WHERE {condition.sql}
+                 ORDER BY rank DESC, v.product_id LIMIT :depth)
+                """),
+            parameters,
+        ).all()
+        legs = _by_leg(rows)
+        return Candidates(legs["dense"], legs["text"])
+
+    @property
+    def _distance(self) -> str:
+        return f"v.embedding <#> CAST(:vector AS halfvec({self.dimensions}))"
+
+
+def require_version(connection: Connection) -> None:
+    """Raises `PgVectorOutdatedError` when building an index could overflow a buffer (CVE-2026-3172)."""
+    version = connection.exec_driver_sql("SELECT extversion FROM pg_extension WHERE extname = 'vector'").scalar_one()
+    if tuple(int(part) for part in re.findall(r"\d+", version)) < _MIN_VERSION:
+        raise PgVectorOutdatedError(
+            f"The database has pgvector {version}, which can crash the server or leak data when it builds an index "
+            "(CVE-2026-3172)",
+            remedy="Install pgvector 0.8.2 or newer, and run `ALTER EXTENSION vector UPDATE` in the database.",
+        )
+
+
+def _among(column: str, organization_ids: Sequence[int] | None) -> str:
+    return "true" if organization_ids is None else f"{column} = ANY(CAST(:organizations AS bigint[]))"
+
+
+def _by_leg(rows: Sequence[Row[Any]]) -> defaultdict[str, list[int]]:
+    legs: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        legs[row.leg].append(row.found)
+    return legs
+
+
+def _literal(vector: NDArray[np.float32]) -> str:
+    """A vector as PostgreSQL reads it. Six decimals are finer than half precision keeps of a unit vector."""
+    return msgspec.json.encode(vector.astype(np.float64).round(6).tolist()).decode()

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.cmp import shards
 from app.cmp.feed import MalformedDocumentError, ShardRef, parse_index, read_shard, split_shard
@@ -196,3 +198,59 @@ def test_the_specification_s_own_example() -> None:
     results = [parse_item(item, ItemContext.of(ORGANIZATION)) for item in split_shard(data)]
     assert [result.kind for result in results] == ["product", "group", "product"]
     assert all(isinstance(result, ParsedItem) for result in results)
+
+
+def test_findings_about_many_shards_are_few() -> None:
+    found = parse_index(index(shards=["a.json"] * 1000, totalShards=1))
+    assert found is not None
+    assert len(found.shards) == 1
+    assert len(found.issues) < 30
+
+
+@pytest.mark.parametrize("orgid", [{"urn": {"deep": []}}, [["x"]], {"urn": "\x00"}])
+def test_any_orgid_gets_a_verdict(orgid: object) -> None:
+    found = parse_index(index(orgid=orgid))
+    assert found is not None
+    assert [issue.code for issue in found.issues] == ["orgid-unusable"]
+
+
+documents = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=10), st.sampled_from(["a.json"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["@id", "@type", "url", "item", "urn", "lastUpdated"]), inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*INDEX, "organization", "itemListElement", "@graph", "dataFeedElement"]), documents, max_size=5
+    )
+)
+def test_any_json_is_an_index_a_shard_or_malformed(document: dict[str, object]) -> None:
+    data = encode(document)
+    for read in (parse_index, split_shard):
+        try:
+            read(data)
+        except MalformedDocumentError as error:
+            offset = error.offset
+        else:
+            offset = 0
+        assert 0 <= offset <= len(data)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 10**6), st.integers(0, 3), st.binary(max_size=3))
+def test_any_mutation_of_a_shard_is_read_or_malformed(place: int, length: int, replacement: bytes) -> None:
+    data = encode(item_list(PRODUCT, GROUP))
+    place %= len(data)
+    data = data[:place] + replacement + data[place + length :]
+    try:
+        items = split_shard(data)
+    except MalformedDocumentError as error:
+        items, place = [], error.offset
+    assert 0 <= place <= len(data)
+    for item in items:
+        assert parse_item(item, ItemContext.of(ORGANIZATION))

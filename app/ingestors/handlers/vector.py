@@ -1,0 +1,45 @@
+"""The vector step: what was merged becomes what is found."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from app.core.config import Settings
+from app.db.session import Database
+from app.ingestors.progress import NoProgress, Progress
+from app.services import vectors
+from app.services.vectors import EmbedderFactory, VectorReport
+from app.vectors.embedders import Embedder, Variant, create_embedder
+
+
+class VectorHandler:
+    """Brings the search index in step with the catalogue. One for a whole ingestion: it keeps the embedder, whose model
+    is loaded by the first text that is pending."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        progress: Progress | None = None,
+        *,
+        dry_run: bool = False,
+        create: EmbedderFactory | None = None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._progress = progress or NoProgress()
+        self._dry_run = dry_run
+        self._create = cache(create or self._configured)
+
+    def run(self, organization_ids: Sequence[int] | None = None) -> VectorReport:
+        """Indexes what is pending of the organizations (None: of all); a dry run only counts it."""
+        if self._dry_run:
+            return vectors.count_outdated(self._database, self._create, organization_ids)
+        return vectors.update(self._database, self._create, organization_ids, self._progress.embedding)
+
+    def finish(self) -> None:
+        """To be called after the last organization: a first load builds the index's search structures once."""
+        if not self._dry_run:
+            vectors.complete(self._database, self._create)
+
+    def _configured(self, variant: Variant | None) -> Embedder:
+        return create_embedder(self._settings, variant)

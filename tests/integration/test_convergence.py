@@ -1,0 +1,66 @@
+"""After any history of publications the catalogue is what one clean ingestion of the last of them gives."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from app.core.config import Settings
+from app.db.session import LiveDatabase
+from tests.conftest import _administrate, _named, _TEMPLATE
+from tests.support.feeds import FeedFolder
+from tests.support.histories import Step, histories
+from tests.support.nodes import Node, counters
+
+ENTRY = {"name": "acme", "registry": "registry.json"}
+
+
+@pytest.fixture(scope="module")
+def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node, FeedFolder]]:
+    """A node that lives through a history, one that is emptied before each publication, and what both read."""
+    folder = FeedFolder(tmp_path_factory.mktemp("convergence") / "publisher")
+    nodes = []
+    for name in ("lived", "clean"):
+        _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        _administrate(server_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
+        url = _named(server_url, name)
+        own = Settings(_env_file=None, database_url=url, log_level="error")
+        nodes.append(Node(LiveDatabase(url), own, [ENTRY], folder.path))
+    yield nodes[0], nodes[1], folder
+    for name, node in zip(("lived", "clean"), nodes, strict=True):
+        node.database.engine.dispose()
+        _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@given(history=histories())
+@settings(deadline=None, max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_every_history_converges(pair: tuple[Node, Node, FeedFolder], history: list[Step]) -> None:
+    lived, clean, folder = pair
+    lived.empty()
+    for number, step in enumerate(history):
+        publish(lived, folder, step)
+        assert_as_clean(lived, clean, f"publication {number}")
+
+
+def publish(node: Node, folder: FeedFolder, step: Step) -> None:
+    """Ingests a step; one that is broken fails first, for want of its last shard."""
+    folder.write(step.publication)
+    if step.broken:
+        folder.shard(step.publication.shards[-1].url).unlink()
+        assert node.run(accept_deletions=True)["status"] == "failed"
+        folder.write(step.publication)
+    report = node.run(full=step.full, accept_deletions=True)
+    assert report["status"] == "success", report["error"]
+
+
+def assert_as_clean(lived: Node, clean: Node, place: str) -> None:
+    clean.empty()
+    assert clean.run()["status"] == "success"
+    expected, found = clean.snapshot(), lived.snapshot()
+    for name in expected:
+        assert found[name] == expected[name], f"{name} after {place}"
+    with lived.database.transaction() as connection:
+        said, counted = counters(connection)
+    assert said == counted
+    assert lived.staging_tables() == []
