@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli.arguments import parse_code, parse_currency, parse_organization, parse_price
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 
 FAILED = 1
@@ -55,32 +56,8 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _price(text: str) -> Decimal:
-    from app.cli.arguments import parse_price
-
-    return parse_price(text)
-
-
-def _currency(text: str) -> str:
-    from app.cli.arguments import parse_currency
-
-    return parse_currency(text)
-
-
-def _organization(text: str) -> str:
-    from app.cli.arguments import parse_organization
-
-    return parse_organization(text)
-
-
-def _code(text: str) -> str:
-    from app.cli.arguments import parse_code
-
-    return parse_code(text)
-
-
 Organization = Annotated[
-    str | None, typer.Option(parser=_organization, metavar="URN", help="Only this organization's.")
+    str | None, typer.Option(parser=parse_organization, metavar="URN", help="Only this organization's.")
 ]
 
 
@@ -118,20 +95,26 @@ def search(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many results at most.")] = 10,
     brand: Annotated[str | None, typer.Option(help="A brand's name or URN.")] = None,
     category: Annotated[str | None, typer.Option(help="A category, with all below it.")] = None,
-    min_price: Annotated[Decimal | None, typer.Option(parser=_price, metavar="PRICE", help="At least this.")] = None,
-    max_price: Annotated[Decimal | None, typer.Option(parser=_price, metavar="PRICE", help="At most this.")] = None,
+    min_price: Annotated[
+        Decimal | None, typer.Option(parser=parse_price, metavar="PRICE", help="At least this.")
+    ] = None,
+    max_price: Annotated[
+        Decimal | None, typer.Option(parser=parse_price, metavar="PRICE", help="At most this.")
+    ] = None,
     currency: Annotated[
-        str | None, typer.Option(parser=_currency, metavar="CODE", help="Offers in this currency, such as EUR.")
+        str | None, typer.Option(parser=parse_currency, metavar="CODE", help="Offers in this currency, such as EUR.")
     ] = None,
     in_stock: Annotated[bool, typer.Option("--in-stock", help="Only what can be had now.")] = False,
     organization: Organization = None,
     json: Json = False,
 ) -> None:
     """Find products by meaning and by words."""
-    from app.cli.arguments import search_filters
     from app.cli.catalogue import search
+    from app.services.search import SearchFilters
 
-    filters = search_filters(brand, category, min_price, max_price, currency, organization, in_stock=in_stock)
+    if min_price is not None and max_price is not None and min_price > max_price:
+        raise typer.BadParameter("--min-price is greater than --max-price")
+    filters = SearchFilters(brand, category, min_price, max_price, currency, in_stock, organization)
     search(query, filters, limit, as_json=json)
 
 
@@ -169,7 +152,7 @@ def issues(
     organization: Organization = None,
     severity: Annotated[Literal["error", "warning"] | None, typer.Option(help="Only these.")] = None,
     code: Annotated[
-        str | None, typer.Option(parser=_code, metavar="CODE", help="Only this one; docs/issues.md lists them.")
+        str | None, typer.Option(parser=parse_code, metavar="CODE", help="Only this one; docs/issues.md lists them.")
     ] = None,
     json: Json = False,
 ) -> None:

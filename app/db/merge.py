@@ -305,13 +305,13 @@ class _Merge:
             raise DeletionsHeldError(count, live, fraction)
 
     def _add_brands(self) -> None:
-        """Adds the brands that winners name and the registry does not list."""
+        """Adds the brands that winners name and the registry does not list. One without a name is nothing to show."""
         self._execute(
             """
             INSERT INTO brands (organization_id, origin, urn, name)
             SELECT :organization, 'feed', w.brand_urn, w.brand_name
-            FROM (SELECT DISTINCT brand_urn, brand_name FROM winners WHERE brand_urn IS NOT NULL) w
-            WHERE NOT EXISTS (
+            FROM (SELECT DISTINCT brand_urn, brand_name FROM winners) w
+            WHERE w.brand_urn IS NOT NULL AND w.brand_name IS NOT NULL AND NOT EXISTS (
                 SELECT FROM brands b
                 WHERE b.organization_id = :organization AND b.origin = 'registry' AND b.urn = w.brand_urn)
             ON CONFLICT (organization_id, urn, name) WHERE origin = 'feed' DO NOTHING

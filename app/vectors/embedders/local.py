@@ -50,8 +50,8 @@ class LocalEmbedder:
     ) -> None:
         self._files = find_model_files(model_path)
         self._variant: Variant = variant or choose_variant()
-        self._threads = threads or available_cores()
-        self._model: _Model | None = None
+        self.threads = threads or available_cores()
+        self._model: Model | None = None
         self._loading = Lock()
 
     @cached_property
@@ -67,7 +67,7 @@ class LocalEmbedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Embedder`. The longest texts start first, so that the threads end together."""
-        model = self._loaded()
+        model = self.loaded()
         vectors = np.empty((len(texts), DIMENSIONS), np.float32)
         remaining = iter(sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True))
 
@@ -75,7 +75,7 @@ class LocalEmbedder:
             for row in remaining:  # shared: a list's iterator gives each row to one thread
                 vectors[row] = model.vector(texts[row])
 
-        threads = min(self._threads, len(texts))
+        threads = min(self.threads, len(texts))
         if threads <= 1:
             work()
         else:
@@ -84,14 +84,15 @@ class LocalEmbedder:
                     worker.result()
         return vectors
 
-    def _loaded(self) -> "_Model":
+    def loaded(self) -> "Model":
+        """The model, loaded by the first who asks."""
         with self._loading:
             if self._model is None:
-                self._model = _Model(self._files, self._variant)
+                self._model = Model(self._files, self._variant)
             return self._model
 
 
-class _Model:
+class Model:
     """A tokenizer, the embedding tables and a session, loaded."""
 
     def __init__(self, files: ModelFiles, variant: Variant) -> None:
@@ -102,14 +103,23 @@ class _Model:
         self._tokenizer = _tokenizer(files.tokenizer)
 
     def vector(self, text: str) -> NDArray[np.float32]:
-        """Shape (384,). Lone surrogates, which no tokenizer takes, count as question marks.
+        """Shape (384,)."""
+        return self.run(self.inputs(text))
+
+    def inputs(self, text: str) -> NDArray[np.float32]:
+        """What the session is given: the embeddings of the text's tokens, of shape (tokens, 384). Lone surrogates,
+        which no tokenizer takes, count as question marks.
 
         A batch of one, since `encode` alone holds the interpreter's lock.
         """
         clean = text[:MAX_CHARACTERS].encode(errors="replace").decode()
         tokens = self._tokenizer.encode_batch_fast([clean])[0].ids
-        embeddings = self._words.take(tokens, axis=0)
+        embeddings: NDArray[np.float32] = self._words.take(tokens, axis=0)
         embeddings += self._places[: len(tokens)]
+        return embeddings
+
+    def run(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The session's vector, of shape (384,)."""
         vector: NDArray[np.float32] = self._session.run(None, {"embeddings": embeddings})[0]
         return vector
 

@@ -1,0 +1,94 @@
+"""`search` and `product`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+from sqlalchemy import Connection
+
+from app.cli.database import reading, settings
+from app.cli.output import console, money, print_json, table
+from app.core.config import Settings
+from app.core.errors import DiscoveryNodeError
+from app.services import products, vectors
+from app.services.search import SearchFilters, SearchHit
+from app.services.search import search as find
+from app.vectors.embedders import Embedder, create_embedder
+
+_KEYS = ("urn", "name", "brand", "category", "price", "currency", "availability", "url", "score", "organization")
+
+
+class UnknownProductError(DiscoveryNodeError):
+    """No publisher sells a product of that URN."""
+
+
+def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> None:
+    """Prints the best hits."""
+    found = settings()
+    with reading(found) as connection:
+        hits = find(connection, _embedder(connection, found), query, filters, limit)
+        why = "" if hits or as_json else _why_nothing(connection, found, filters)
+    if as_json:
+        print_json({"query": query, "results": [_document(hit) for hit in hits]})
+    elif hits:
+        _print_hits(console(), hits)
+    else:
+        console().print(why)
+
+
+def product(urn: str, *, as_json: bool) -> None:
+    """Prints a product as JSON-LD. Raises `UnknownProductError`."""
+    with reading(settings()) as connection:
+        document = products.get(connection, urn)
+    if document is None:
+        raise UnknownProductError(
+            f"There is no product {urn}",
+            remedy="It was never published here, or is deleted. `discovery-node search … --json` tells URNs.",
+        )
+    print_json(document)
+
+
+def _embedder(connection: Connection, settings: Settings) -> Embedder:
+    """The configured model in the variant the index was built with."""
+    live = vectors.live_generation(connection)
+    return create_embedder(settings, live.identity["variant"] if live else None)
+
+
+def _document(hit: SearchHit) -> dict[str, Any]:
+    values = asdict(hit)
+    return {key: values[key] for key in _KEYS}
+
+
+def _why_nothing(connection: Connection, settings: Settings, filters: SearchFilters) -> str:
+    """What to do when nothing is found. The empty query finds whatever there is."""
+    if not find(connection, _embedder(connection, settings), "", limit=1):
+        return "Nothing is in the catalogue yet. Run `discovery-node ingest`."
+    if vectors.live_generation(connection) is None:
+        return "No product is indexed yet. Run `discovery-node ingest --only vector`."
+    if filters != SearchFilters():
+        return "Nothing passes these filters. Try fewer of them."
+    return "Nothing was found. Products may still have to be indexed: `discovery-node doctor` tells."
+
+
+def _print_hits(out: Console, hits: Sequence[SearchHit]) -> None:
+    listed = table("#", "name", "brand", "price", "availability", "organization", "score", numbers=["#", "price"])
+    for rank, hit in enumerate(hits, 1):
+        listed.add_row(
+            str(rank),
+            Text(hit.name, "bold"),
+            hit.brand or "-",
+            money(hit.price, hit.currency),
+            _availability(hit.availability),
+            hit.organization,
+            f"{hit.score:.3f}",
+        )
+    out.print(listed)
+    out.print(f"In full: discovery-node product {hits[0].urn}", soft_wrap=True)
+
+
+def _availability(name: str | None) -> Text:
+    """`InStock` in words."""
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name or "-").strip()
+    return Text(words, "green" if name == "InStock" else "")

@@ -1,0 +1,194 @@
+"""`doctor`: what is fine on this machine, and what is missing."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from rich.text import Text
+from sqlalchemy import Connection
+
+from app.cli.database import database_errors
+from app.cli.output import console, counted, one_line
+from app.core.config import Settings, get_settings
+from app.core.errors import DiscoveryNodeError
+from app.core.logging import configure_logging
+from app.db import schema
+from app.db.session import LiveDatabase, connect
+from app.ingestors.config import IngestorEntry, load_config
+from app.ingestors.sources.factory import SourceFactory
+from app.services import vectors
+from app.vectors.embedders import create_embedder
+from app.vectors.indexes.pgvector import require_version
+
+State = Literal["ok", "note", "broken"]
+
+_MARKS: dict[State, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "note": ("note", "yellow"),
+    "broken": ("broken", "bold red"),
+}
+_GIB = 1024**3
+_LEAST_DISK = _GIB
+_LITTLE_DISK = 5 * _GIB
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one thing is; `remedy` says what to do about it."""
+
+    state: State
+    subject: str
+    told: str
+    remedy: str = ""
+
+
+def doctor(config: Path | None) -> bool:
+    """Prints what is found; False when something is broken."""
+    out = console()
+    broken = 0
+    for finding in _examine(config):
+        mark, style = _MARKS[finding.state]
+        broken += finding.state == "broken"
+        out.print(Text.assemble((f"{mark:<7}", style), (f"{finding.subject}: ", "bold"), one_line(finding.told)))
+        if finding.remedy:
+            out.print(f"       → {finding.remedy}")
+    out.print(f"{counted(broken, 'thing')} to mend." if broken else "All is well.")
+    return not broken
+
+
+def _examine(config: Path | None) -> Iterator[Finding]:
+    try:
+        settings = get_settings()
+    except DiscoveryNodeError as error:
+        yield _broken("settings", error)
+        return
+    configure_logging("error")
+    if config is not None:
+        settings = settings.model_copy(update={"ingestion_config_path": config})
+    env_file = "the environment and .env" if Path(".env").is_file() else "the environment; there is no .env"
+    yield Finding("ok", "settings", f"read from {env_file}")
+    yield from _ingestion(settings)
+    yield from _database(settings)
+    yield from _model(settings)
+    yield from _disk(settings)
+
+
+def _ingestion(settings: Settings) -> Iterator[Finding]:
+    path = settings.ingestion_config_path
+    try:
+        entries = load_config(path).ingestion
+    except DiscoveryNodeError as error:
+        yield _broken("ingestion", error)
+        return
+    if entries:
+        yield Finding("ok", "ingestion", f"{path} lists {counted(len(entries), 'ingestor')}")
+    else:
+        yield Finding("note", "ingestion", f"{path} lists no ingestors", "Add the registry or feed of a brand.")
+    for entry in entries:
+        yield _sources(entry)
+
+
+def _sources(entry: IngestorEntry) -> Finding:
+    """Whether what an entry names can be read."""
+    subject = f"ingestor {entry.name}"
+    source = SourceFactory.create(entry.source_type, entry.source_config())
+    named = {"registry": entry.registry, "feed_path": entry.feed_path}
+    for field, path in named.items():
+        try:
+            if path is not None:
+                source.open(path).close()
+        except DiscoveryNodeError as error:
+            return Finding("broken", subject, f"{field} cannot be read: {error}", error.remedy)
+    told = " and ".join(field for field, path in named.items() if path)
+    return Finding("ok", subject, f"{told} can be read")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    place = f"embedded, in {settings.data_dir / 'postgres'}" if settings.database_url is None else "DATABASE_URL"
+    try:
+        database = connect(settings)
+        with database_errors(), database.transaction() as connection:
+            version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+    except DiscoveryNodeError as error:
+        yield _broken("database", error)
+        return
+    yield Finding("ok", "database", f"PostgreSQL {version} answers ({place})")
+    checks: list[Callable[[], Finding]] = [partial(_schema, database, settings), partial(_pgvector, database)]
+    for check in checks:
+        finding = check()
+        yield finding
+        if finding.state == "broken":
+            return
+    yield _index(database, settings)
+
+
+def _schema(database: LiveDatabase, settings: Settings) -> Finding:
+    with _reported("schema") as result:
+        schema.prepare(database, upgrade_it=settings.database_url is None)
+        result.append(Finding("ok", "schema", f"at revision {schema.wanted()}, which this version needs"))
+    return result[0]
+
+
+def _pgvector(database: LiveDatabase) -> Finding:
+    with _reported("pgvector") as result, database.transaction() as connection:
+        require_version(connection)
+        result.append(Finding("ok", "pgvector", _pgvector_version(connection)))
+    return result[0]
+
+
+def _pgvector_version(connection: Connection) -> str:
+    found = connection.exec_driver_sql("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    return f"version {found.scalar_one()}"
+
+
+def _index(database: LiveDatabase, settings: Settings) -> Finding:
+    """How far the search index is behind the catalogue."""
+    with _reported("search index") as result:
+        report = vectors.count_outdated(database, lambda variant: create_embedder(settings, variant), None)
+        if report.pending:
+            told = f"{counted(report.pending, 'product')} to be indexed"
+            result.append(Finding("note", "search index", told, "Run `discovery-node ingest --only vector`."))
+        else:
+            result.append(Finding("ok", "search index", "in step with the catalogue"))
+    return result[0]
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    with _reported("embedding model") as result:
+        embedder = create_embedder(settings)
+        embedder.embed(["a cup of coffee"])
+        identity = embedder.identity
+        told = f"{identity.model} ({identity.provider}, {identity.variant}, {identity.dimensions} dimensions) works"
+        result.append(Finding("ok", "embedding model", told))
+    yield result[0]
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    """Room for the database, and for documents while they are read."""
+    folders = {"data": settings.data_dir.expanduser().resolve(), "temporary files": Path(tempfile.gettempdir())}
+    for use, folder in folders.items():
+        existing = next(each for each in (folder, *folder.parents) if each.exists())
+        free = shutil.disk_usage(existing).free
+        state: State = "broken" if free < _LEAST_DISK else "note" if free < _LITTLE_DISK else "ok"
+        remedy = "" if state == "ok" else "Make room, or move it: DATA_DIR for data, TMPDIR for temporary files."
+        yield Finding(state, f"disk for {use}", f"{free / _GIB:,.1f} GB free in {folder}", remedy)
+
+
+@contextmanager
+def _reported(subject: str) -> Iterator[list[Finding]]:
+    """What the block finds; an error of the node or of the database is a finding too."""
+    result: list[Finding] = []
+    try:
+        with database_errors():
+            yield result
+    except DiscoveryNodeError as error:
+        result[:] = [_broken(subject, error)]
+
+
+def _broken(subject: str, error: DiscoveryNodeError) -> Finding:
+    return Finding("broken", subject, str(error), error.remedy)

@@ -1,0 +1,137 @@
+"""`ingest` and `ingestors`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.cli.database import database_errors, reading, settings
+from app.cli.output import console, counted, one_line, print_json, status, table
+from app.cli.progress import shown_progress
+from app.core.config import Settings
+from app.core.errors import DiscoveryNodeError
+from app.core.logging import configure_logging
+from app.ingestors.ingestion import STEPS, Options, Step
+from app.ingestors.manager import IngestorManager
+from app.ingestors.reports import IngestReport, RunReport
+from app.services import runs
+
+DONE = frozenset({"success", "degraded"})
+_VERDICTS = ("inserted", "updated", "unchanged", "deleted", "rejected")
+_COLUMNS = ("organization", "status", *_VERDICTS, "indexed", "issues", "seconds")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for; without names all ingestors."""
+
+    names: Sequence[str]
+    config: Path | None
+    only: Step | None
+    full: bool
+    dry_run: bool
+    accept_deletions: bool
+
+    def options(self) -> Options:
+        return Options(
+            steps=(self.only,) if self.only else STEPS,
+            full=self.full,
+            dry_run=self.dry_run,
+            accept_deletions=self.accept_deletions,
+        )
+
+
+def ingest(choice: Choice, *, as_json: bool) -> bool:
+    """Ingests and prints what became of it; False when something failed or was held."""
+    found = _configured(choice.config)
+    with shown_progress() as progress, database_errors():
+        configure_logging(found.log_level)  # again: bars take stderr over
+        report = IngestorManager(found, progress=progress).ingest(choice.names, options=choice.options())
+    if as_json:
+        print_json(report)
+    else:
+        _print(console(), report, {} if choice.dry_run else _names(found, report), dry_run=choice.dry_run)
+    return report["status"] in DONE
+
+
+def ingestors(config: Path | None, *, as_json: bool) -> None:
+    """Prints the entries of `ingestion.yaml`."""
+    found = _configured(config)
+    entries = IngestorManager(found).get_ingestors()
+    if as_json:
+        print_json({"ingestors": entries})
+        return
+    out = console()
+    listed = table("name", "source", "registry", "feed", "schedule")
+    for entry in entries:
+        listed.add_row(
+            entry["name"], entry["source_type"], entry["registry"] or "-", entry["feed_path"] or "-",
+            entry["schedule"] or "-",
+        )  # fmt: skip
+    out.print(listed if entries else f"{found.ingestion_config_path} lists no ingestors.")
+
+
+def _configured(config: Path | None) -> Settings:
+    found = settings()
+    return found.model_copy(update={"ingestion_config_path": config}) if config else found
+
+
+def _names(settings: Settings, report: IngestReport) -> dict[str, str]:
+    """The names of the runs' organizations, by run. Without a database there are none."""
+    try:
+        with reading(settings) as connection:
+            rows = runs.recent(connection, len(report["runs"]))
+    except (DiscoveryNodeError, SQLAlchemyError):
+        return {}
+    return {str(row["id"]): row["name"] for row in rows if row["name"]}
+
+
+def _print(out: Console, report: IngestReport, names: dict[str, str], *, dry_run: bool) -> None:
+    if not report["runs"]:
+        out.print("There is nothing to ingest: the file lists no ingestors.")
+        return
+    listed = table(*_COLUMNS, numbers=[*_VERDICTS, "indexed", "seconds"])
+    for run in report["runs"]:
+        listed.add_row(names.get(run["id"]) or _organization(run), status(run["status"]), *_figures([run]))
+    if len(report["runs"]) > 1:
+        listed.add_section()
+        listed.add_row(f"{len(report['runs'])} in all", status(report["status"]), *_figures(report["runs"]))
+    out.print(listed)
+    _print_problems(out, report, names)
+    if dry_run:
+        out.print("This was a dry run: nothing was stored.")
+
+
+def _organization(run: RunReport) -> str:
+    return run["organization"] or f"({run['ingestor']})"
+
+
+def _figures(listed: Sequence[RunReport]) -> list[str]:
+    products = [run["feed"].get("products", {}) for run in listed]
+    figures = [f"{sum(each.get(verdict, 0) for each in products):,}" for verdict in _VERDICTS]
+    indexed = sum(run["vector"].get("indexed", 0) for run in listed)
+    found = ", ".join(
+        counted(number, severity)
+        for severity in ("error", "warning")
+        if (number := sum(run["issues"].get(severity, 0) for run in listed))
+    )
+    # A registry's time is that of all the organizations it holds.
+    registries = {run["ingestor"]: run["timings"].get("registry", 0.0) for run in listed}
+    seconds = sum(run["timings"].get(step, 0.0) for run in listed for step in ("feed", "vector"))
+    return [*figures, f"{indexed:,}", found or "none", f"{seconds + sum(registries.values()):.1f}"]
+
+
+def _print_problems(out: Console, report: IngestReport, names: dict[str, str]) -> None:
+    """Every error in full, and where to read on."""
+    for run in report["runs"]:
+        if run["error"]:
+            name = names.get(run["id"]) or _organization(run)
+            told = Text.assemble(status(run["status"]), f" {name}: {one_line(run['error'])}")
+            out.print(told, soft_wrap=True)
+    if any(run["issues"].get("error") for run in report["runs"]):
+        out.print("What the publishers have to mend: discovery-node issues --severity error")
+    elif any(run["issues"].get("warning") for run in report["runs"]):
+        out.print("What the publishers could do better: discovery-node issues")

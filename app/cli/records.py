@@ -1,0 +1,127 @@
+"""`runs` and `issues`: what happened, and what is wrong."""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from app.cli.database import reading, settings
+from app.cli.output import Findings, console, counted, one_line, print_findings, print_json, status, table
+from app.services import issues as issue_service
+from app.services import runs as run_service
+from app.services.issues import IssueFilter
+
+_SHOWN = 10
+_REPORTED = ("registry", "feed", "vector", "issues", "timings")
+
+
+def runs(limit: int, *, as_json: bool) -> None:
+    """Prints the latest runs."""
+    with reading(settings()) as connection:
+        rows = run_service.recent(connection, limit)
+    if as_json:
+        print_json({"runs": [_run_document(row) for row in rows]})
+    elif rows:
+        _print_runs(console(), rows)
+    else:
+        console().print("Nothing was ingested yet. Run `discovery-node ingest`.")
+
+
+def issues(organization: str | None, severity: str | None, code: str | None, *, as_json: bool) -> None:
+    """Prints the issues that pass the filters."""
+    with reading(settings()) as connection:
+        rows = issue_service.listed(connection, IssueFilter(organization, severity, code))
+    if as_json:
+        print_json({"issues": rows})
+    elif rows:
+        _print_issues(console(), rows)
+    else:
+        asked = organization or severity or code
+        console().print("There are no such issues." if asked else "There are no issues.")
+
+
+def _run_document(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as `ingest` reports it, with its times."""
+    report = {key: {} for key in _REPORTED} | row["report"]
+    return {
+        "id": row["id"],
+        "ingestor": row["ingestor"],
+        "organization": row["organization"],
+        "name": row["name"],
+        "status": row["status"],
+        **report,
+        "error": row["error"],
+        "started_at": row["created_at"],
+        "finished_at": row["finished_at"],
+    }
+
+
+def _print_runs(out: Console, rows: Iterable[Mapping[str, Any]]) -> None:
+    listed = table("started", "ingestor", "organization", "status", "changes", "seconds", numbers=["seconds"])
+    for row in rows:
+        lasted = (row["finished_at"] - row["created_at"]).total_seconds() if row["finished_at"] else None
+        listed.add_row(
+            f"{row['created_at'].astimezone():%Y-%m-%d %H:%M:%S}",
+            row["ingestor"],
+            row["name"] or row["organization"] or "-",
+            status(row["status"]),
+            _changes(row["report"]),
+            "-" if lasted is None else f"{lasted:.1f}",
+        )
+        if row["error"]:
+            listed.add_row("", "", Text(one_line(row["error"]), "dim"))
+    out.print(listed)
+
+
+def _changes(report: Mapping[str, Any]) -> str:
+    products = report.get("feed", {}).get("products", {})
+    told = [
+        f"{products[verdict]:,} {verdict}"
+        for verdict in ("inserted", "updated", "deleted", "rejected")
+        if products.get(verdict)
+    ]
+    return ", ".join(told) or "none"
+
+
+def _print_issues(out: Console, rows: list[dict[str, Any]]) -> None:
+    """By publisher and code, with the remedy of each."""
+    ordered = sorted(rows, key=lambda row: (row["organization"] or "", row["ingestor"], row["attempted"]))
+    for (organization, ingestor, attempted), group in groupby(
+        ordered, key=lambda row: (row["organization"], row["ingestor"], row["attempted"])
+    ):
+        title = f"{organization} ({ingestor})" if organization else ingestor
+        note = ", in the publication that was not applied" if attempted else ""
+        out.print(Text(title + note, "bold underline"), soft_wrap=True)
+        print_findings(out, _by_code(group), _SHOWN)
+        out.print()
+    counts = {severity: sum(row["count"] for row in rows if row["severity"] == severity) for severity in _SEVERITIES}
+    out.print(" and ".join(counted(number, severity) for severity, number in counts.items() if number) + ".")
+
+
+_SEVERITIES = ("error", "warning")
+
+
+def _by_code(rows: Iterable[Mapping[str, Any]]) -> list[Findings]:
+    groups: dict[str, Findings] = {}
+    for row in rows:
+        group = groups.setdefault(row["code"], Findings(row["severity"], row["code"], row["hint"]))
+        group.count += row["count"]
+        group.places.append(_place(row))
+        group.places += [_further_place(row, place) for place in row["places"][1:]]
+    return list(groups.values())
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    position = None if row["position"] is None else f"item {row['position']}"
+    where = ", ".join(part for part in (row["shard"], position, row["path"]) if part)
+    return f"{where}: {row['message']}" if where and not row["message"].startswith(where) else str(row["message"])
+
+
+def _further_place(row: Mapping[str, Any], place: Mapping[str, Any]) -> str:
+    """A place beyond the first of a summed-up warning: as in the shard, else as the feed's own findings name it."""
+    shard, position, path = place.get("shard", row["shard"]), place.get("position"), place.get("path")
+    where = ", ".join(part for part in (shard, f"item {position}" if position else None, path) if part)
+    what = place.get("value") or place.get("urn") or place.get("sku") or ", ".join(place.get("urns", ()))
+    return f"{where}: {what}" if where and what else where or str(what)
