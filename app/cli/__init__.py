@@ -72,7 +72,7 @@ def _node(
 
 @application.command()
 def ingest(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Ingestors; without one, all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Ingestors; without one, all.")] = None,
     config: Config = None,
     only: Annotated[Literal["registry", "feed", "vector"] | None, typer.Option(help="Do this step alone.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Read everything again, unchanged or not.")] = False,
@@ -91,7 +91,9 @@ def ingest(
 
 @application.command()
 def search(
-    query: Annotated[str, typer.Argument(help="What is wanted, in plain words, or an SKU, GTIN or MPN.")],
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="What is wanted, in plain words; or an SKU, GTIN or MPN.")
+    ],
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many results at most.")] = 10,
     brand: Annotated[str | None, typer.Option(help="A brand's name or URN.")] = None,
     category: Annotated[str | None, typer.Option(help="A category, with all below it.")] = None,
@@ -109,11 +111,11 @@ def search(
     json: Json = False,
 ) -> None:
     """Find products by meaning and by words."""
+    if min_price is not None and max_price is not None and min_price > max_price:
+        raise typer.BadParameter("--min-price is greater than --max-price")
     from app.cli.catalogue import search
     from app.services.search import SearchFilters
 
-    if min_price is not None and max_price is not None and min_price > max_price:
-        raise typer.BadParameter("--min-price is greater than --max-price")
     filters = SearchFilters(brand, category, min_price, max_price, currency, in_stock, organization)
     search(query, filters, limit, as_json=json)
 
@@ -131,7 +133,7 @@ def validate(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A registry, a feed index or a shard.")],
     json: Json = False,
 ) -> None:
-    """Check a registry or a feed without storing anything; needs no database."""
+    """Check a registry or a feed; nothing is stored."""
     from app.cli.validate import validate
 
     raise typer.Exit(0 if validate(path, as_json=json) else FAILED)
@@ -156,7 +158,7 @@ def issues(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Tell what is wrong with registries and feeds, and how to mend it."""
+    """Tell what is wrong with registries and feeds."""
     from app.cli.records import issues
 
     issues(organization, severity, code, as_json=json)

@@ -1,15 +1,15 @@
 """`ingest` and `ingestors`."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli.database import database_errors, reading, settings
-from app.cli.output import console, counted, one_line, print_json, status, table
+from app.cli.output import changes, console, counted, one_line, print_json, status, table
 from app.cli.progress import shown_progress
 from app.core.config import Settings
 from app.core.errors import DiscoveryNodeError
@@ -21,7 +21,8 @@ from app.services import runs
 
 DONE = frozenset({"success", "degraded"})
 _VERDICTS = ("inserted", "updated", "unchanged", "deleted", "rejected")
-_COLUMNS = ("organization", "status", *_VERDICTS, "indexed", "issues", "seconds")
+_COLUMNS = ("organization", "status", "products", "indexed", "issues", "seconds")
+_RECENT = 200  # runs that are looked through for names
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def ingest(choice: Choice, *, as_json: bool) -> bool:
     if as_json:
         print_json(report)
     else:
-        _print(console(), report, {} if choice.dry_run else _names(found, report), dry_run=choice.dry_run)
+        _print(console(), report, _names(found, report), dry_run=choice.dry_run)
     return report["status"] in DONE
 
 
@@ -80,22 +81,22 @@ def _configured(config: Path | None) -> Settings:
 
 
 def _names(settings: Settings, report: IngestReport) -> dict[str, str]:
-    """The names of the runs' organizations, by run. Without a database there are none."""
+    """The names of organizations that runs are known of, by URN. Without a database there are none."""
     try:
         with reading(settings) as connection:
-            rows = runs.recent(connection, len(report["runs"]))
-    except (DiscoveryNodeError, SQLAlchemyError):
+            rows = runs.recent(connection, max(_RECENT, len(report["runs"])))
+    except DiscoveryNodeError:
         return {}
-    return {str(row["id"]): row["name"] for row in rows if row["name"]}
+    return {row["organization"]: row["name"] for row in rows if row["name"]}
 
 
-def _print(out: Console, report: IngestReport, names: dict[str, str], *, dry_run: bool) -> None:
+def _print(out: Console, report: IngestReport, names: Mapping[str, str], *, dry_run: bool) -> None:
     if not report["runs"]:
         out.print("There is nothing to ingest: the file lists no ingestors.")
         return
-    listed = table(*_COLUMNS, numbers=[*_VERDICTS, "indexed", "seconds"])
+    listed = table(*_COLUMNS, numbers=["indexed", "seconds"])
     for run in report["runs"]:
-        listed.add_row(names.get(run["id"]) or _organization(run), status(run["status"]), *_figures([run]))
+        listed.add_row(_organization(run, names), status(run["status"]), *_figures([run]))
     if len(report["runs"]) > 1:
         listed.add_section()
         listed.add_row(f"{len(report['runs'])} in all", status(report["status"]), *_figures(report["runs"]))
@@ -105,13 +106,17 @@ def _print(out: Console, report: IngestReport, names: dict[str, str], *, dry_run
         out.print("This was a dry run: nothing was stored.")
 
 
-def _organization(run: RunReport) -> str:
-    return run["organization"] or f"({run['ingestor']})"
+def _organization(run: RunReport, names: Mapping[str, str]) -> str:
+    """Its name, else its URN; without either the ingestor's."""
+    urn = run["organization"]
+    return f"({run['ingestor']})" if urn is None else names.get(urn, urn)
 
 
 def _figures(listed: Sequence[RunReport]) -> list[str]:
-    products = [run["feed"].get("products", {}) for run in listed]
-    figures = [f"{sum(each.get(verdict, 0) for each in products):,}" for verdict in _VERDICTS]
+    """What the runs did, summed up."""
+    products: Counter[str] = Counter()
+    for run in listed:
+        products.update(run["feed"].get("products", {}))
     indexed = sum(run["vector"].get("indexed", 0) for run in listed)
     found = ", ".join(
         counted(number, severity)
@@ -121,15 +126,15 @@ def _figures(listed: Sequence[RunReport]) -> list[str]:
     # A registry's time is that of all the organizations it holds.
     registries = {run["ingestor"]: run["timings"].get("registry", 0.0) for run in listed}
     seconds = sum(run["timings"].get(step, 0.0) for run in listed for step in ("feed", "vector"))
-    return [*figures, f"{indexed:,}", found or "none", f"{seconds + sum(registries.values()):.1f}"]
+    spent = seconds + sum(registries.values())
+    return [changes(products, *_VERDICTS), f"{indexed:,}", found or "none", f"{spent:.1f}"]
 
 
-def _print_problems(out: Console, report: IngestReport, names: dict[str, str]) -> None:
+def _print_problems(out: Console, report: IngestReport, names: Mapping[str, str]) -> None:
     """Every error in full, and where to read on."""
     for run in report["runs"]:
         if run["error"]:
-            name = names.get(run["id"]) or _organization(run)
-            told = Text.assemble(status(run["status"]), f" {name}: {one_line(run['error'])}")
+            told = Text.assemble(status(run["status"]), f" {_organization(run, names)}: {one_line(run['error'])}")
             out.print(told, soft_wrap=True)
     if any(run["issues"].get("error") for run in report["runs"]):
         out.print("What the publishers have to mend: discovery-node issues --severity error")

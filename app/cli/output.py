@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -52,10 +52,12 @@ def one_line(text: str) -> str:
 
 def table(*columns: str, numbers: Iterable[str] = ()) -> Table:
     """A plain table; columns in `numbers` are set to the right."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    made = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     right = frozenset(numbers)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
+        )
     return made
 
 
@@ -74,6 +76,11 @@ def money(price: Decimal | None, currency: str | None) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 product`, `2,000 products`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def changes(verdicts: Mapping[str, int], *names: str) -> str:
+    """`213 inserted, 2 rejected`: what is not zero."""
+    return ", ".join(f"{verdicts[name]:,} {name}" for name in names if verdicts.get(name)) or "none"
 
 
 @dataclass

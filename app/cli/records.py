@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app.cli.database import reading, settings
-from app.cli.output import Findings, console, counted, one_line, print_findings, print_json, status, table
+from app.cli.output import Findings, changes, console, counted, one_line, print_findings, print_json, status, table
 from app.services import issues as issue_service
 from app.services import runs as run_service
 from app.services.issues import IssueFilter
@@ -59,7 +59,7 @@ def _run_document(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print_runs(out: Console, rows: Iterable[Mapping[str, Any]]) -> None:
-    listed = table("started", "ingestor", "organization", "status", "changes", "seconds", numbers=["seconds"])
+    listed = table("started", "ingestor", "organization", "status", "products", "seconds", numbers=["seconds"])
     for row in rows:
         lasted = (row["finished_at"] - row["created_at"]).total_seconds() if row["finished_at"] else None
         listed.add_row(
@@ -67,22 +67,12 @@ def _print_runs(out: Console, rows: Iterable[Mapping[str, Any]]) -> None:
             row["ingestor"],
             row["name"] or row["organization"] or "-",
             status(row["status"]),
-            _changes(row["report"]),
+            changes(row["report"].get("feed", {}).get("products", {}), "inserted", "updated", "deleted", "rejected"),
             "-" if lasted is None else f"{lasted:.1f}",
         )
         if row["error"]:
             listed.add_row("", "", Text(one_line(row["error"]), "dim"))
     out.print(listed)
-
-
-def _changes(report: Mapping[str, Any]) -> str:
-    products = report.get("feed", {}).get("products", {})
-    told = [
-        f"{products[verdict]:,} {verdict}"
-        for verdict in ("inserted", "updated", "deleted", "rejected")
-        if products.get(verdict)
-    ]
-    return ", ".join(told) or "none"
 
 
 def _print_issues(out: Console, rows: list[dict[str, Any]]) -> None:

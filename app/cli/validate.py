@@ -14,7 +14,7 @@ from app.ingestors.validation import ValidationReport
 from app.ingestors.validation import validate as lint
 
 _SHOWN = {"error": 100, "warning": 3}
-_KINDS = {"registry": "a registry", "feed": "a feed", "shard": "a single shard", "unknown": "no registry and no feed"}
+_KINDS = {"registry": "a registry", "feed": "a feed", "shard": "a single shard", "unknown": "unreadable"}
 
 
 def validate(path: Path, *, as_json: bool) -> bool:

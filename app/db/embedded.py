@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from app.core.errors import DiscoveryNodeError
 
 with warnings.catch_warnings():
@@ -41,6 +43,7 @@ def _start(pgdata: Path) -> PostgresServer:
     _configure(pgdata)
     deadline = time.monotonic() + START_TIMEOUT
     while True:
+        _clear_dead(pgdata)
         try:
             # `start` waits ten seconds at most and asserts readiness; a longer crash recovery is no error.
             server.start()
@@ -53,6 +56,17 @@ def _start(pgdata: Path) -> PostgresServer:
             time.sleep(0.5)
         else:
             return server
+
+
+def _clear_dead(pgdata: Path) -> None:
+    """Removes the mark of a killed server that nobody has reaped: it would be taken for a running one."""
+    mark = pgdata / "postmaster.pid"
+    try:
+        dead = psutil.Process(int(mark.read_text().split()[0])).status() == psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, psutil.NoSuchProcess, IndexError):
+        return  # no server, or one whose mark PostgreSQL itself knows to be stale
+    if dead:
+        mark.unlink(missing_ok=True)
 
 
 def _configure(pgdata: Path) -> None:

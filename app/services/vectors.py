@@ -192,13 +192,11 @@ def _embed(
         if not texts:
             return
         vectors = _vectors(opened.embedder, texts)
-        usable = np.isfinite(vectors).all(axis=1)
+        good = np.flatnonzero(np.isfinite(vectors).all(axis=1))
         with database.transaction() as connection:
             _hold(connection, opened.generation)
-            report.indexed += index.write(
-                connection, [each for each, good in zip(texts, usable, strict=True) if good], vectors[usable]
-            )
-        report.failed += len(texts) - int(usable.sum())
+            report.indexed += index.write(connection, [texts[place] for place in good], vectors[good])
+        report.failed += len(texts) - len(good)
         after = texts[-1].product_id
         on_batch(min(report.indexed + report.failed, report.pending), report.pending)
 

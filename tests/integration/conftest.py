@@ -3,11 +3,18 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from tests.support.feeds import FeedFolder
 from tests.support.nodes import Node
+
+# Property tests against the database: the same few examples each time, and with --hypothesis-profile=thorough many that
+# differ, without the hours of making a failing one smaller.
+_PATIENT = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("quick", parent=_PATIENT, max_examples=40, derandomize=True)
+settings.register_profile("thorough", parent=_PATIENT, max_examples=1000, phases=[Phase.explicit, Phase.generate])
 
 
 @pytest.fixture

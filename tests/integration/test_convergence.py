@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase
@@ -13,6 +13,7 @@ from tests.support.feeds import FeedFolder
 from tests.support.histories import Step, histories
 from tests.support.nodes import Node, counters
 
+PROFILE = "thorough" if settings.get_current_profile_name() == "thorough" else "quick"
 ENTRY = {"name": "acme", "registry": "registry.json"}
 
 
@@ -33,8 +34,9 @@ def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.mark.timeout(7200 if PROFILE == "thorough" else 300)
 @given(history=histories())
-@settings(deadline=None, max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(settings.get_profile(PROFILE))
 def test_every_history_converges(pair: tuple[Node, Node, FeedFolder], history: list[Step]) -> None:
     lived, clean, folder = pair
     lived.empty()

@@ -1,7 +1,7 @@
 """What they sell: product groups, products and their offers.
 
 Rows are written by the merge alone (`app/db/merge.py`), under a lock on their organization, which is what keeps the
-links between them whole: a foreign key's check of every row would cost as much as the insert itself.
+links between them whole: foreign keys would add half to the cost of an insert (`docs/decisions/merge.md`).
 """
 
 from datetime import datetime

@@ -68,13 +68,13 @@ class Reading:
 
     @property
     def fingerprint(self) -> bytes:
-        """Of the publication: how it is read, and the shards and their bytes, in order."""
+        """Of the publication: how it is read, the shards and their bytes, in order, and what is wrong with the index."""
         digest = hashlib.sha256(self.request.context_hash)
         for ordinal, ref in enumerate(self.refs):
             shard = self.shards.get(ordinal)
             digest.update(b"%b\0%b\0" % (ref.url.encode(), shard.bytes_hash if shard else b"unread"))
-        for problem in self.problems:
-            digest.update(problem.message.encode())
+        for issue in (*self.issues, *self.problems):
+            digest.update(issue.message.encode())
         return digest.digest()
 
     def publication(self, staging: StagingTables) -> Publication:

@@ -6,6 +6,7 @@ import tempfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import IO, Self
@@ -52,7 +53,8 @@ class Document:
         """Gives mapped files back; the document cannot be read afterwards."""
         for data in (self._unpacked, self.stored):
             if isinstance(data, mmap.mmap):
-                data.close()
+                with suppress(BufferError):  # an error in flight may still hold a view; then it is freed with that
+                    data.close()
         self.stored, self._unpacked = b"", b""
 
     def __enter__(self) -> Self:

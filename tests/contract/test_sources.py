@@ -1,0 +1,164 @@
+"""What every source does, each on what it reads from: so far the files of this machine."""
+
+import gzip
+import hashlib
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from app.ingestors.base import ForbiddenPathError, IngestorError, SourceError, UnreachableError
+from app.ingestors.sources.base import MEMORY_BYTES, BaseSource
+from app.ingestors.sources.factory import SourceConfig, SourceFactory
+from app.ingestors.sources.local import LocalSource
+
+Publish = Callable[[str, bytes], str]
+
+
+@pytest.fixture
+def source() -> BaseSource:
+    return SourceFactory.create("local")
+
+
+@pytest.fixture
+def publish(tmp_path: Path) -> Publish:
+    """Puts a document where the source finds it; returns its path."""
+
+    def write(name: str, data: bytes) -> str:
+        path = tmp_path / "published" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return str(path)
+
+    return write
+
+
+def test_a_document_has_its_bytes_and_their_hash(source: BaseSource, publish: Publish) -> None:
+    path = publish("feed.json", b'{"a": 1}')
+    with source.open(path) as document:
+        assert bytes(document.content()) == b'{"a": 1}'
+        assert document.sha256 == hashlib.sha256(b'{"a": 1}').digest()
+    assert source.fetch(path) == '{"a": 1}'
+
+
+def test_a_byte_order_mark_is_no_text(source: BaseSource, publish: Publish) -> None:
+    assert source.fetch(publish("feed.json", "\ufeff{}".encode())) == "{}"
+
+
+def test_an_empty_document_is_empty(source: BaseSource, publish: Publish) -> None:
+    assert source.fetch(publish("feed.json", b"")) == ""
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_compression_is_recognised_by_content(
+    source: BaseSource, publish: Publish, pack: Callable[[bytes], bytes]
+) -> None:
+    text = b"[1, 2]" * 1000
+    packed = pack(text)
+    with source.open(publish("feed.json", packed)) as document:
+        assert bytes(document.content()) == text
+        assert document.sha256 == hashlib.sha256(packed).digest()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_members_and_frames_follow_each_other(
+    source: BaseSource, publish: Publish, pack: Callable[[bytes], bytes]
+) -> None:
+    assert source.fetch(publish("feed.json", pack(b"[1,") + pack(b"2]"))) == "[1,2]"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_damaged_compression_is_an_error_that_names_the_document(
+    source: BaseSource, publish: Publish, pack: Callable[[bytes], bytes]
+) -> None:
+    packed = pack(bytes(range(256)) * 400)
+    for name, damaged in {"cut.json": packed[: len(packed) // 2], "wrong.json": packed[:20] + b"\xff" * 50}.items():
+        with source.open(publish(name, damaged)) as document, pytest.raises(SourceError, match=f"{name}: .*damaged"):
+            document.content()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+def test_a_large_document_is_mapped_not_held(
+    source: BaseSource, publish: Publish, pack: Callable[[bytes], bytes]
+) -> None:
+    data = bytes(range(256)) * (MEMORY_BYTES // 256 + 1)
+    with source.open(publish("feed.json", pack(data))) as document:
+        content = document.content()
+        assert isinstance(content, mmap.mmap)
+        assert hashlib.sha256(content).digest() == hashlib.sha256(data).digest()
+
+
+def test_text_that_is_not_utf8_names_the_byte(source: BaseSource, publish: Publish) -> None:
+    with pytest.raises(SourceError, match="not UTF-8 at byte 1"):
+        source.fetch(publish("feed.json", b"a\xff"))
+
+
+def test_a_missing_document_is_a_passing_fault(source: BaseSource, publish: Publish) -> None:
+    path = publish("feed.json", b"{}") + ".missing"
+    with pytest.raises(UnreachableError, match=r"feed\.json\.missing: No such file") as caught:
+        source.open(path)
+    assert caught.value.transient
+    assert caught.value.remedy
+
+
+def test_a_reference_is_resolved_against_the_document_that_names_it(source: BaseSource, publish: Publish) -> None:
+    index = publish("brand/feed.json", b"{}")
+    publish("brand/shards/one.json", b"[1]")
+    assert source.fetch(source.resolve(index, "shards/one.json")) == "[1]"
+    assert source.fetch(source.resolve(index, "./shards/../shards/one.json")) == "[1]"
+
+
+@pytest.mark.parametrize(
+    "write", ["../secret.json", "/etc/passwd", "file:///etc/passwd", "link.json", "down/../../secret.json"]
+)
+def test_what_lies_outside_the_folder_is_refused_however_it_is_written(
+    source: BaseSource, publish: Publish, write: str
+) -> None:
+    index = publish("brand/feed.json", b"{}")
+    secret = publish("secret.json", b"[]")
+    Path(index).with_name("link.json").symlink_to(secret)
+    Path(index).with_name("down").mkdir()
+    with pytest.raises(ForbiddenPathError, match="outside its folder") as caught:
+        source.resolve(index, write)
+    assert "allow_outside" in caught.value.remedy
+
+
+def test_outside_is_allowed_when_the_ingestor_says_so(publish: Publish) -> None:
+    index = publish("brand/feed.json", b"{}")
+    publish("secret.json", b"[1]")
+    source = SourceFactory.create("local", SourceConfig(allow_outside=True))
+    assert source.fetch(source.resolve(index, "../secret.json")) == "[1]"
+
+
+@pytest.mark.parametrize("reference", ["https://shop.example/feed.json", "ftp://shop.example/feed.json", "a\0b"])
+def test_what_is_no_file_is_refused_with_a_remedy(source: BaseSource, publish: Publish, reference: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        source.resolve(publish("feed.json", b"{}"), reference)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev"])
+def test_devices_and_folders_are_no_documents(source: BaseSource, path: str) -> None:
+    with pytest.raises(SourceError):
+        source.open(path)
+
+
+def test_a_pipe_does_not_stop_the_node(source: BaseSource, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(SourceError, match="not a regular file"):
+        source.open(str(pipe))
+
+
+def test_relative_paths_are_relative_to_the_root(tmp_path: Path) -> None:
+    (tmp_path / "feed.json").write_text("[1]")
+    assert LocalSource(tmp_path).fetch("feed.json") == "[1]"
+
+
+def test_an_unknown_type_names_the_known_ones() -> None:
+    with pytest.raises(IngestorError, match="no source of type 'gopher'") as caught:
+        SourceFactory.create("gopher")
+    assert "local" in caught.value.remedy

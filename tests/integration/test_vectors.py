@@ -1,0 +1,279 @@
+"""The search index follows the catalogue: what changed is embedded, once, and nothing else."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from app.ingestors.handlers.vector import VectorHandler
+from app.services import vectors
+from app.services.vectors import GenerationReplacedError, OtherModelError, VectorReport, live_generation
+from app.vectors.indexes import pgvector
+from tests.support.embedders import DIMENSIONS, HashEmbedder, by_cpu, factory
+from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, offer, product
+from tests.support.nodes import Node
+
+
+@pytest.fixture
+def embedder() -> HashEmbedder:
+    return HashEmbedder()
+
+
+@pytest.fixture
+def step(database, settings, embedder) -> VectorHandler:
+    return VectorHandler(database, settings, create=factory(embedder))
+
+
+@pytest.fixture
+def publish(node: Node, folder: FeedFolder):
+    """Publishes products and ingests them, without the vector step."""
+
+    def publish(*items) -> None:
+        folder.publish(list(items))
+        assert node.run(accept_deletions=True)["status"] == "success"
+
+    return publish
+
+
+def indexed(node: Node) -> dict[str, str]:
+    """SKUs in the live generation's table, with the words of their names."""
+    with node.database.transaction() as connection:
+        generation = live_generation(connection)
+        rows = connection.execute(
+            text(f"SELECT p.sku, v.tsv FROM {generation.index.table} v JOIN products p ON p.id = v.product_id")
+        )
+        return {row.sku: row.tsv for row in rows}
+
+
+def tables(node: Node) -> list[str]:
+    found = node.rows(r"SELECT tablename FROM pg_tables WHERE tablename LIKE 'vectors\_%' ORDER BY 1")
+    return [row["tablename"] for row in found]
+
+
+def test_what_is_pending_is_embedded_once(node, publish, step, embedder):
+    publish(*(product(key) for key in range(5)))
+
+    assert step.run() == VectorReport(pending=5, indexed=5)
+    assert sorted(embedder.texts) == [f"Lamp {key}\nAcme\nA lamp, number {key}" for key in range(5)]
+    assert sorted(indexed(node)) == [f"SKU-{key}" for key in range(5)]
+
+    assert step.run() == VectorReport()
+    assert len(embedder.calls) == 1
+
+
+def test_a_new_text_is_embedded_and_a_new_price_is_not(node, publish, step, embedder):
+    publish(product(1), product(2), product(3))
+    step.run()
+    embedder.calls.clear()
+
+    publish(product(1, name="Chandelier"), product(2, offers=offer(price=99)), product(3, category="Home"))
+
+    assert step.run() == VectorReport(pending=1, indexed=1)
+    assert embedder.texts == ["Chandelier\nAcme\nA lamp, number 1"]
+    assert "chandeli" in indexed(node)["SKU-1"]
+
+
+def test_rows_of_deleted_products_go_and_come_back_with_them(node, publish, step):
+    publish(product(1), product(2))
+    step.run()
+
+    publish(product(1))
+    assert step.run() == VectorReport(deleted=1)
+    assert list(indexed(node)) == ["SKU-1"]
+
+    publish(product(1), product(2))
+    assert step.run() == VectorReport(pending=1, indexed=1)
+    assert sorted(indexed(node)) == ["SKU-1", "SKU-2"]
+
+
+def test_rows_of_products_that_are_gone_for_good_go_too(node, publish, step):
+    publish(product(1), product(2))
+    step.run()
+
+    with node.database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM products")
+
+    assert step.run() == VectorReport(deleted=2)
+
+
+def test_only_the_given_organizations_are_looked_at(node, publish, step):
+    publish(product(1))
+    own = node.value("SELECT id FROM organizations")
+
+    assert step.run([own + 1]) == VectorReport()
+    assert step.run([own]) == VectorReport(pending=1, indexed=1)
+
+
+def test_equal_texts_of_a_batch_are_embedded_once(node, publish, step, embedder):
+    publish(*(product(key, name="Lamp", description="A lamp") for key in range(4)), product(9))
+
+    assert step.run() == VectorReport(pending=5, indexed=5)
+    assert len(embedder.texts) == 2
+    assert node.value(f"SELECT count(DISTINCT embedding) FROM {tables(node)[0]}") == 2
+
+
+def test_a_step_that_was_killed_loses_one_batch(node, publish, database, settings, monkeypatch):
+    monkeypatch.setattr(vectors, "BATCH", 4)
+    publish(*(product(key) for key in range(10)))
+
+    class Dying(HashEmbedder):
+        def embed(self, texts: Sequence[str]):
+            if len(self.calls) == 2:
+                raise KeyboardInterrupt
+            return super().embed(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        VectorHandler(database, settings, create=factory(Dying())).run()
+    assert len(indexed(node)) == 8
+
+    survivor = HashEmbedder()
+    assert VectorHandler(database, settings, create=factory(survivor)).run() == VectorReport(pending=2, indexed=2)
+    assert len(survivor.texts) == 2
+
+
+def test_progress_is_told_after_each_batch(node, publish, database, settings, embedder, monkeypatch):
+    monkeypatch.setattr(vectors, "BATCH", 4)
+    publish(*(product(key) for key in range(10)))
+    told = []
+
+    class Watching:
+        def staging(self, done: int, total: int) -> None: ...
+
+        def embedding(self, done: int, total: int) -> None:
+            told.append((done, total))
+
+    VectorHandler(database, settings, Watching(), create=factory(embedder)).run()
+
+    assert told == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_a_text_that_changes_while_it_is_embedded_stays_pending(node, publish, database, settings):
+    publish(product(1), product(2))
+
+    class Overtaken(HashEmbedder):
+        def embed(self, texts: Sequence[str]):
+            if not self.calls:
+                publish(product(1, name="Chandelier"), product(2))
+            return super().embed(texts)
+
+    step = VectorHandler(database, settings, create=factory(Overtaken()))
+
+    assert step.run() == VectorReport(pending=2, indexed=1)
+    assert step.run() == VectorReport(pending=1, indexed=1)
+    assert "chandeli" in indexed(node)["SKU-1"]
+
+
+def test_a_vector_that_is_not_finite_fails_its_text_alone(node, publish, database, settings):
+    publish(product(1), product(2))
+
+    class Broken(HashEmbedder):
+        def embed(self, texts: Sequence[str]):
+            found = super().embed(texts)
+            found[[text.startswith("Lamp 1") for text in texts]] = np.nan
+            return found
+
+    report = VectorHandler(database, settings, create=factory(Broken())).run()
+
+    assert report == VectorReport(pending=2, indexed=1, failed=1)
+    assert list(indexed(node)) == ["SKU-2"]
+
+
+def test_a_dry_run_counts_and_writes_nothing(node, publish, database, settings, step, embedder):
+    dry = VectorHandler(database, settings, dry_run=True, create=factory(embedder))
+    publish(product(1), product(2))
+
+    assert dry.run() == VectorReport(pending=2)
+    assert tables(node) == []
+
+    step.run()
+    publish(product(1, name="Chandelier"))
+    assert dry.run() == VectorReport(pending=1, deleted=1)
+    assert sorted(indexed(node)) == ["SKU-1", "SKU-2"]
+
+
+def test_ten_that_start_at_once_share_one_generation_and_its_variant(node, database):
+    create = by_cpu("int8", "fp32")
+
+    with ThreadPoolExecutor(10) as pool:
+        opened = list(pool.map(lambda _: vectors.open_generation(database, create), range(10)))
+
+    assert len({o.generation.id for o in opened}) == 1
+    assert len({o.embedder.identity for o in opened}) == 1
+    assert all(o.generation.is_live for o in opened)
+    assert len(tables(node)) == 1
+    assert node.value("SELECT count(*) FROM index_generations") == 1
+
+
+def test_another_model_is_built_beside_and_goes_live_when_nothing_is_pending(database, settings, tmp_path):
+    folders = [FeedFolder(tmp_path / name) for name in ("a", "b")]
+    for folder, organization in zip(folders, (None, OTHER_ORGANIZATION), strict=True):
+        folder.organization = organization or folder.organization
+        folder.publish([product(1, folder.organization), product(2, folder.organization)])
+    entries = [{"name": f.path.name, "registry": f"{f.path.name}/registry.json"} for f in folders]
+    node = Node(database, settings, entries, tmp_path)
+    node.start()
+    first, second = node.rows("SELECT id FROM organizations ORDER BY id")
+    old, new = HashEmbedder(), HashEmbedder(model="better")
+    VectorHandler(database, settings, create=factory(old)).run()
+    before = tables(node)
+
+    step = VectorHandler(database, settings, create=factory(new))
+    assert step.run([first["id"]]) == VectorReport(pending=2, indexed=2)
+    step.finish()
+    assert len(tables(node)) == 2
+    with database.transaction() as connection:
+        live = live_generation(connection)
+        vectors.require_same_model(live, old)
+        with pytest.raises(OtherModelError, match="better"):
+            vectors.require_same_model(live, new)
+
+    assert step.run([second["id"]]) == VectorReport(pending=2, indexed=2)
+    step.finish()
+    assert len(tables(node)) == 1
+    assert tables(node) != before
+    with database.transaction() as connection:
+        vectors.require_same_model(live_generation(connection), new)
+
+
+def test_a_step_whose_index_was_replaced_says_so(node, publish, database, settings):
+    publish(product(1))
+
+    class Overtaken(HashEmbedder):
+        def embed(self, texts: Sequence[str]):
+            newer = VectorHandler(database, settings, create=factory(HashEmbedder(model="better")))
+            newer.run()
+            newer.finish()
+            return super().embed(texts)
+
+    with pytest.raises(GenerationReplacedError):
+        VectorHandler(database, settings, create=factory(Overtaken())).run()
+
+
+def test_search_structures_come_with_size(node, publish, step, database):
+    publish(*(product(key) for key in range(30)))
+    step.run()
+    with database.transaction() as connection:
+        index = live_generation(connection).index
+
+        assert not index.ensure_search_structures(connection, min_rows=31)
+        assert not index.is_indexed(connection)
+        assert index.ensure_search_structures(connection, min_rows=30)
+        assert index.is_indexed(connection)
+        assert not index.ensure_search_structures(connection, min_rows=30)
+        assert index.count(connection) == 30
+
+
+def test_an_old_pgvector_is_refused_with_the_reason(database, monkeypatch):
+    monkeypatch.setattr(pgvector, "_MIN_VERSION", (99, 0, 0))
+
+    with pytest.raises(pgvector.PgVectorOutdatedError, match="CVE-2026-3172"):
+        vectors.open_generation(database, by_cpu("int8"))
+
+
+def test_the_real_embedder_fills_an_index(node, publish, database, settings):
+    publish(product(1, name="Steel bottle that keeps coffee hot"), product(2))
+
+    assert VectorHandler(database, settings).run() == VectorReport(pending=2, indexed=2)
+    assert node.value(f"SELECT vector_dims(embedding) FROM {tables(node)[0]} LIMIT 1") == 384 != DIMENSIONS

@@ -1,0 +1,45 @@
+"""An embedder that needs no model."""
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from itertools import cycle
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
+
+DIMENSIONS = 16
+
+
+class HashEmbedder:
+    """Gives each text a direction of its own, and remembers what it was asked for."""
+
+    def __init__(self, variant: Variant = "int8", model: str = "hash") -> None:
+        self.identity = EmbedderIdentity("test", model, "0" * 64, variant, DIMENSIONS, 256)
+        self.calls: list[list[str]] = []
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for call in self.calls for text in call]
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.calls.append(list(texts))
+        return np.array([direction(text) for text in texts], np.float32).reshape(-1, DIMENSIONS)
+
+
+def direction(text: str) -> NDArray[np.float32]:
+    seed = int.from_bytes(sha256(text.encode()).digest()[:8])
+    vector = np.random.default_rng(seed).normal(size=DIMENSIONS)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def factory(embedder: Embedder) -> Callable[[Variant | None], Embedder]:
+    """Gives always the same one."""
+    return lambda variant: embedder
+
+
+def by_cpu(*variants: Variant) -> Callable[[Variant | None], Embedder]:
+    """Chooses a variant in turn, as machines with different processors do, unless it is told which."""
+    choices = cycle(variants)
+    return lambda variant: HashEmbedder(variant or next(choices))
