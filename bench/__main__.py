@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +105,7 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         bench = Bench(Path(name), embedded.start(Path(name)))
-        parts = {
+        parts: dict[str, Callable[[], Iterator[Row]]] = {
             "feed": lambda: measure_feed(bench, 50_000),
             "growth": lambda: measure_growth(bench, large=arguments.large),
             "memory": lambda: measure_memory(bench),
@@ -132,7 +132,7 @@ def measure_feed(bench: Bench, products: int) -> Iterator[Row]:
     first, bare = statistics.median(firsts), statistics.median(bares)
     ratio = statistics.median(bare / first for bare, first in zip(bares, firsts, strict=True))
     yield _rate(f"first, {products:,} products", products, first, 10_000)
-    yield Row("… against bare COPY + INSERT", f"{ratio:.2f} × ({products / bare:,.0f}/s)", "≥ 0.5 ×", ratio >= 0.5)
+    yield Row("… against bare COPY + INSERT", f"{ratio:.2f} x ({products / bare:,.0f}/s)", "≥ 0.5 x", ratio >= 0.5)
     yield Row("… SQL statements per product", f"{statements / products:.4f}")
     with bench.database() as url:
         ingest(url, folder)
@@ -166,7 +166,7 @@ def measure_growth(bench: Bench, *, large: bool) -> Iterator[Row]:
         yield Row(f"first, {products:,} products", rate)
         if products >= 500_000:
             growth = per_product[products] / per_product[50_000]
-            yield Row("… time per product against 50,000", f"{growth:.2f} ×", "≤ 1.3 ×", growth <= 1.3)
+            yield Row("… time per product against 50,000", f"{growth:.2f} x", "≤ 1.3 x", growth <= 1.3)
             yield Row("… unchanged, 1 % changed", f"{products / same:,.0f}/s, {products / changed:,.0f}/s")
 
 
@@ -205,10 +205,12 @@ def measure_vectors(bench: Bench) -> Iterator[Row]:
             embedder.embed(texts)
             ratios.append(bare / (time.perf_counter() - began))
         ratio = statistics.median(ratios)
-        yield Row("embedder against the bare session", f"{ratio:.2f} × ({products / bare:.0f}/s)", "≥ 0.9 ×", ratio >= 0.9)
+        yield Row(
+            "embedder against the bare session", f"{ratio:.2f} x ({products / bare:.0f}/s)", "≥ 0.9 x", ratio >= 0.9
+        )
         seconds = ingest(url, folder, "vector")["run"]["timings"]["vector"]
         whole = bare / seconds
-        yield Row("… with the index", f"{whole:.2f} × ({products / seconds:.0f}/s)", "≥ 0.65 ×", whole >= 0.65)
+        yield Row("… with the index", f"{whole:.2f} x ({products / seconds:.0f}/s)", "≥ 0.65 x", whole >= 0.65)
         database.engine.dispose()
     console.print("bench: search among 100,000 products")
     with bench.database() as url:

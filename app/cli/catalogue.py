@@ -1,15 +1,17 @@
 """`search` and `product`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.highlighter import JSONHighlighter
 from rich.text import Text
 from sqlalchemy import Connection
 
-from app.cli.database import reading, settings
-from app.cli.output import console, money, print_json, table
+from app.cli.database import organization_names, reading, settings
+from app.cli.output import console, money, print_json, table, to_json
+from app.cmp.text import clean
 from app.core.config import Settings
 from app.core.errors import DiscoveryNodeError
 from app.services import products, vectors
@@ -21,7 +23,7 @@ _KEYS = ("urn", "name", "brand", "category", "price", "currency", "availability"
 
 
 class UnknownProductError(DiscoveryNodeError):
-    """No publisher sells a product of that URN."""
+    """No publisher ever sold a product of that URN."""
 
 
 def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> None:
@@ -29,25 +31,29 @@ def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> 
     found = settings()
     with reading(found) as connection:
         hits = find(connection, _embedder(connection, found), query, filters, limit)
+        names = organization_names(connection, {hit.organization for hit in hits})
         why = "" if hits or as_json else _why_nothing(connection, found, filters)
     if as_json:
         print_json({"query": query, "results": [_document(hit) for hit in hits]})
     elif hits:
-        _print_hits(console(), hits)
+        _print_hits(console(), hits, names)
     else:
         console().print(why)
 
 
 def product(urn: str, *, as_json: bool) -> None:
-    """Prints a product as JSON-LD. Raises `UnknownProductError`."""
+    """Prints a product as JSON-LD. Raises `UnknownProductError`, or `ProductDeletedError`."""
     with reading(settings()) as connection:
-        document = products.get(connection, urn)
-    if document is None:
+        found = products.get(connection, urn)
+    if found is None:
         raise UnknownProductError(
-            f"There is no product {urn}",
-            remedy="It was never published here, or is deleted. `discovery-node search … --json` tells URNs.",
+            f"There is no product {urn}", remedy="`discovery-node search … --json` names the URNs of what is found."
         )
-    print_json(document)
+    if as_json:
+        print_json(found.document)
+    else:
+        shown = JSONHighlighter()(clean(to_json(found.document)))
+        console().print(shown, soft_wrap=True)
 
 
 def _embedder(connection: Connection, settings: Settings) -> Embedder:
@@ -72,7 +78,7 @@ def _why_nothing(connection: Connection, settings: Settings, filters: SearchFilt
     return "Nothing was found. Products may still have to be indexed: `discovery-node doctor` tells."
 
 
-def _print_hits(out: Console, hits: Sequence[SearchHit]) -> None:
+def _print_hits(out: Console, hits: Sequence[SearchHit], names: Mapping[str, str]) -> None:
     listed = table("#", "name", "brand", "price", "availability", "organization", "score", numbers=["#", "price"])
     for rank, hit in enumerate(hits, 1):
         listed.add_row(
@@ -81,7 +87,7 @@ def _print_hits(out: Console, hits: Sequence[SearchHit]) -> None:
             hit.brand or "-",
             money(hit.price, hit.currency),
             _availability(hit.availability),
-            hit.organization,
+            names.get(hit.organization, hit.organization),
             f"{hit.score:.3f}",
         )
     out.print(listed)

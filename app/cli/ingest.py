@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.database import database_errors, reading, settings
+from app.cli.database import database_errors, organization_names, reading, settings
 from app.cli.output import changes, console, counted, one_line, print_json, status, table
 from app.cli.progress import shown_progress
 from app.core.config import Settings
@@ -17,12 +17,10 @@ from app.core.logging import configure_logging
 from app.ingestors.ingestion import STEPS, Options, Step
 from app.ingestors.manager import IngestorManager
 from app.ingestors.reports import IngestReport, RunReport
-from app.services import runs
 
 DONE = frozenset({"success", "degraded"})
 _VERDICTS = ("inserted", "updated", "unchanged", "deleted", "rejected")
 _COLUMNS = ("organization", "status", "products", "indexed", "issues", "seconds")
-_RECENT = 200  # runs that are looked through for names
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,14 @@ def _configured(config: Path | None) -> Settings:
 
 
 def _names(settings: Settings, report: IngestReport) -> dict[str, str]:
-    """The names of organizations that runs are known of, by URN. Without a database there are none."""
+    """Organizations by name. Without a database there are none."""
     try:
         with reading(settings) as connection:
-            rows = runs.recent(connection, max(_RECENT, len(report["runs"])))
+            return organization_names(
+                connection, {run["organization"] for run in report["runs"] if run["organization"]}
+            )
     except DiscoveryNodeError:
         return {}
-    return {row["organization"]: row["name"] for row in rows if row["name"]}
 
 
 def _print(out: Console, report: IngestReport, names: Mapping[str, str], *, dry_run: bool) -> None:
@@ -99,7 +98,8 @@ def _print(out: Console, report: IngestReport, names: Mapping[str, str], *, dry_
         listed.add_row(_organization(run, names), status(run["status"]), *_figures([run]))
     if len(report["runs"]) > 1:
         listed.add_section()
-        listed.add_row(f"{len(report['runs'])} in all", status(report["status"]), *_figures(report["runs"]))
+        figures = _figures(report["runs"], registries=_registry_seconds(report["runs"]))
+        listed.add_row(f"{len(report['runs'])} in all", status(report["status"]), *figures)
     out.print(listed)
     _print_problems(out, report, names)
     if dry_run:
@@ -112,8 +112,8 @@ def _organization(run: RunReport, names: Mapping[str, str]) -> str:
     return f"({run['ingestor']})" if urn is None else names.get(urn, urn)
 
 
-def _figures(listed: Sequence[RunReport]) -> list[str]:
-    """What the runs did, summed up."""
+def _figures(listed: Sequence[RunReport], *, registries: float = 0.0) -> list[str]:
+    """What the runs did, summed up. A registry's seconds are not those of one of its organizations."""
     products: Counter[str] = Counter()
     for run in listed:
         products.update(run["feed"].get("products", {}))
@@ -123,11 +123,13 @@ def _figures(listed: Sequence[RunReport]) -> list[str]:
         for severity in ("error", "warning")
         if (number := sum(run["issues"].get(severity, 0) for run in listed))
     )
-    # A registry's time is that of all the organizations it holds.
-    registries = {run["ingestor"]: run["timings"].get("registry", 0.0) for run in listed}
-    seconds = sum(run["timings"].get(step, 0.0) for run in listed for step in ("feed", "vector"))
-    spent = seconds + sum(registries.values())
-    return [changes(products, *_VERDICTS), f"{indexed:,}", found or "none", f"{spent:.1f}"]
+    seconds = registries + sum(run["timings"].get(step, 0.0) for run in listed for step in ("feed", "vector"))
+    return [changes(products, *_VERDICTS), f"{indexed:,}", found or "none", f"{seconds:.1f}"]
+
+
+def _registry_seconds(listed: Sequence[RunReport]) -> float:
+    """Of all registries, each of which every one of its organizations names."""
+    return sum({run["ingestor"]: run["timings"].get("registry", 0.0) for run in listed}.values())
 
 
 def _print_problems(out: Console, report: IngestReport, names: Mapping[str, str]) -> None:

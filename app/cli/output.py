@@ -31,10 +31,15 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
+def to_json(document: Any) -> str:
+    """Indented; decimals are written exactly."""
+    return msgspec.json.format(_ENCODER.encode(document), indent=2).decode()
+
+
 def print_json(document: Any) -> None:
-    """One document, in UTF-8 whatever the locale; decimals are written exactly."""
+    """One document on stdout, in UTF-8 whatever the locale."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.format(_ENCODER.encode(document), indent=2) + b"\n")
+    sys.stdout.buffer.write(f"{to_json(document)}\n".encode())
     sys.stdout.flush()
 
 

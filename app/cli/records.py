@@ -7,13 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.database import reading, settings
+from app.cli.database import organization_names, reading, settings
 from app.cli.output import Findings, changes, console, counted, one_line, print_findings, print_json, status, table
 from app.services import issues as issue_service
 from app.services import runs as run_service
 from app.services.issues import IssueFilter
 
 _SHOWN = 10
+_SEVERITIES = ("error", "warning")
 _REPORTED = ("registry", "feed", "vector", "issues", "timings")
 
 
@@ -33,10 +34,11 @@ def issues(organization: str | None, severity: str | None, code: str | None, *, 
     """Prints the issues that pass the filters."""
     with reading(settings()) as connection:
         rows = issue_service.listed(connection, IssueFilter(organization, severity, code))
+        names = organization_names(connection, {row["organization"] for row in rows if row["organization"]})
     if as_json:
         print_json({"issues": rows})
     elif rows:
-        _print_issues(console(), rows)
+        _print_issues(console(), rows, names)
     else:
         asked = organization or severity or code
         console().print("There are no such issues." if asked else "There are no issues.")
@@ -75,22 +77,19 @@ def _print_runs(out: Console, rows: Iterable[Mapping[str, Any]]) -> None:
     out.print(listed)
 
 
-def _print_issues(out: Console, rows: list[dict[str, Any]]) -> None:
+def _print_issues(out: Console, rows: list[dict[str, Any]], names: Mapping[str, str]) -> None:
     """By publisher and code, with the remedy of each."""
     ordered = sorted(rows, key=lambda row: (row["organization"] or "", row["ingestor"], row["attempted"]))
     for (organization, ingestor, attempted), group in groupby(
         ordered, key=lambda row: (row["organization"], row["ingestor"], row["attempted"])
     ):
-        title = f"{organization} ({ingestor})" if organization else ingestor
+        title = " ".join(part for part in (names.get(organization), organization or f"ingestor {ingestor}") if part)
         note = ", in the publication that was not applied" if attempted else ""
         out.print(Text(title + note, "bold underline"), soft_wrap=True)
         print_findings(out, _by_code(group), _SHOWN)
         out.print()
     counts = {severity: sum(row["count"] for row in rows if row["severity"] == severity) for severity in _SEVERITIES}
     out.print(" and ".join(counted(number, severity) for severity, number in counts.items() if number) + ".")
-
-
-_SEVERITIES = ("error", "warning")
 
 
 def _by_code(rows: Iterable[Mapping[str, Any]]) -> list[Findings]:

@@ -59,6 +59,7 @@ class _Merge:
             "product": PRODUCT,
             "group": GROUP,
         }
+        self._temporaries: list[str] = []
         self.report = MergeReport()
 
     def run(self) -> MergeReport:
@@ -81,6 +82,8 @@ class _Merge:
         self._retire_groups()
         self._replace_issues()
         self._finish(live)
+        # In a dry run another organization's merge follows in the same transaction.
+        self._connection.exec_driver_sql(f"DROP TABLE {', '.join(self._temporaries)}")
         return self.report
 
     def _execute(self, statement: str, **parameters: Any) -> CursorResult[Any]:
@@ -89,6 +92,7 @@ class _Merge:
     def _temporary(self, name: str, query: str, columns: str, **parameters: Any) -> int:
         """Makes a temporary table of a query's rows, known to the planner by `columns`; returns their number."""
         self._execute(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS {query}", **parameters)
+        self._temporaries.append(name)
         self._connection.exec_driver_sql(f"ANALYZE {name} ({columns})")
         count: int = self._execute(f"SELECT count(*) FROM {name}").scalar_one()
         return count

@@ -22,6 +22,10 @@ class DatabaseUnavailableError(DiscoveryNodeError):
     """The database cannot be reached."""
 
 
+class DatabaseFailedError(DiscoveryNodeError):
+    """The database refused what it was told, or was lost meanwhile."""
+
+
 class Database(Protocol):
     """Where transactions come from."""
 
@@ -51,7 +55,7 @@ class LiveDatabase:
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
-        with _connected(self.engine) as connection, connection.begin():
+        with _translated(), _connected(self.engine) as connection, connection.begin():
             connection.exec_driver_sql(_TRANSACTION_LIMITS)
             if not durable:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
@@ -69,7 +73,7 @@ class DryRunDatabase:
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
-        with self._connection.begin_nested():
+        with _translated(), self._connection.begin_nested():
             yield self._connection
 
 
@@ -99,6 +103,16 @@ def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine has no other driver
     return driver
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What goes past SQLAlchemy, as COPY does, fails with an error of the node's own too."""
+    try:
+        yield
+    except psycopg.Error as error:
+        told = str(error).strip().partition("\n")[0]
+        raise DatabaseFailedError(f"The database failed: {told}", remedy="The next run takes up from here.") from error
 
 
 @contextmanager

@@ -40,7 +40,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
     "occurrences": {
         "shard": "int4", "position": "int4", "kind": "int2", "urn": "text", "item_hash": "bytea",
-        "content_hash": "bytea", "offers": "int2", "offers_rejected": "int2", "issues": "jsonb",
+        "content_hash": "bytea", "offers": "int4", "offers_rejected": "int4", "issues": "jsonb",
     },
     "issues": {
         "shard": "text", "severity": "text", "code": "text", "position": "int4", "path": "text", "message": "text",
@@ -90,6 +90,11 @@ class StagingTables:
         for table in _COLUMNS:
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {self.name(table)}")
 
+    def clear(self, connection: Connection) -> None:
+        """Empties the tables."""
+        for table in _COLUMNS:
+            connection.exec_driver_sql(f"TRUNCATE {self.name(table)}")
+
     def write(self, connection: Connection, batch: Batch) -> None:
         """Copies a batch in."""
         self._copy(connection, "items", batch.items)
@@ -98,7 +103,7 @@ class StagingTables:
         self._copy(connection, "issues", batch.issues)
 
     def forget(self, connection: Connection, shard: int, url: str) -> None:
-        """Removes what an earlier, incomplete reading of a shard may have left."""
+        """Removes what is staged of a shard."""
         for table in ("items", "offers", "occurrences", "shards"):
             connection.execute(text(f"DELETE FROM {self.name(table)} WHERE shard = :shard"), {"shard": shard})
         connection.execute(text(f"DELETE FROM {self.name('issues')} WHERE shard = :url"), {"url": url})

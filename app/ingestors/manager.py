@@ -5,7 +5,7 @@ from functools import cached_property
 
 from app.core.config import Settings, get_settings
 from app.db import schema
-from app.db.session import LiveDatabase, connect, dry_run
+from app.db.session import Database, LiveDatabase, connect, dry_run
 from app.ingestors.config import IngestionConfig, IngestorEntry, load_config
 from app.ingestors.handlers.vector import VectorHandler
 from app.ingestors.ingestion import Ingestion, Options
@@ -83,18 +83,22 @@ class IngestorManager:
         return IngestorEntry(name=name, source_type=source_type, registry=registry, feed_path=feed_path)
 
     def _ingest(self, entries: Sequence[IngestorEntry], options: Options) -> IngestReport:
-        reports: list[RunReport] = []
         if options.dry_run:
             with dry_run(self._database) as database:
-                vectors = VectorHandler(database, self._settings, self._progress, dry_run=True)
-                for entry in entries:
-                    ingestion = Ingestion(database, self._settings, entry, options, self._progress, vectors)
-                    reports += ingestion.run()
+                reports = self._run(database, entries, options)
         else:
             runs.drop_leftovers(self._database)
-            vectors = VectorHandler(self._database, self._settings, self._progress)
-            for entry in entries:
-                ingestion = Ingestion(self._database, self._settings, entry, options, self._progress, vectors)
-                reports += ingestion.run()
+            reports = self._run(self._database, entries, options)
         status = runs.worst([report["status"] for report in reports])
         return {"status": status, "runs": reports}
+
+    def _run(self, database: Database, entries: Sequence[IngestorEntry], options: Options) -> list[RunReport]:
+        vectors = VectorHandler(database, self._settings, self._progress, dry_run=options.dry_run)
+        reports = [
+            report
+            for entry in entries
+            for report in Ingestion(database, self._settings, entry, options, self._progress, vectors).run()
+        ]
+        if "vector" in options.steps:
+            vectors.finish()
+        return reports

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -71,13 +71,9 @@ class ValidationReport:
     def add(self, issue: Issue) -> None:
         self.totals[issue.code] += 1
         is_error = issue.severity is Severity.ERROR
-        if is_error:
-            self.counts.errors += 1
-        else:
-            self.counts.warnings += 1
-        if (self.counts.errors if is_error else self.totals[issue.code]) <= (
-            MAX_ERRORS if is_error else MAX_PER_WARNING
-        ):
+        self.counts.errors += is_error
+        self.counts.warnings += not is_error
+        if self.counts.errors <= MAX_ERRORS if is_error else self.totals[issue.code] <= MAX_PER_WARNING:
             self.issues.append(issue)
         else:
             self.counts.unlisted += 1
@@ -299,14 +295,15 @@ class _Places:
         """One for each group that variants name and nothing defines. To be asked for after `duplicate_urns`."""
         rows = self._database.execute(
             """
-            SELECT group_urn, count(*), shard, position, min(rowid) AS first FROM items
+            SELECT group_urn, shard, position, min(rowid) AS first FROM items
             WHERE group_urn IS NOT NULL AND group_urn NOT IN (SELECT urn FROM items WHERE kind = 'group')
             GROUP BY group_urn ORDER BY first
             """
         )
-        for urn, variants, shard, position, _ in rows:
-            message = f"The group {urn} of {variants} variant{'s' if variants > 1 else ''} is not in {whole}"
-            yield Issue("group-missing", message, "isVariantOf", urn, position, shard)
+        for urn, shard, position, _ in rows:
+            yield Issue(
+                "group-missing", f"{urn} has variants and is not in {whole}", "isVariantOf", urn, position, shard
+            )
 
 
 class _AnyOrganization(ItemContext):
@@ -314,10 +311,6 @@ class _AnyOrganization(ItemContext):
 
     def is_foreign(self, urn: str) -> bool:
         return False
-
-    @classmethod
-    def of(cls, organization_urn: str) -> Self:
-        return cls(organization_urn)
 
 
 class _Typed(msgspec.Struct):

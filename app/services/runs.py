@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.core.errors import DiscoveryNodeError
@@ -28,6 +28,7 @@ _BADNESS: tuple[Status, ...] = ("success", "degraded", "held", "failed")
 
 LEASE = 60.0  # seconds
 HEARTBEAT = 15.0  # seconds
+_HOLDERS = "SELECT id, worker, lease_expires_at < clock_timestamp() AS expired FROM runs"
 _POLL = 0.2  # seconds between looks at an organization that another run holds
 
 
@@ -117,16 +118,16 @@ def finish(database: Database, run: Run, status: Status, error: str | None) -> N
 
 
 def drop_leftovers(database: Database) -> int:
-    """Removes the staging tables of runs that are over; returns how many runs had left some."""
+    """Removes the staging tables of runs that are over, or whose worker is gone; returns how many had left some."""
     with database.transaction() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('staging', 0))")
         runs = leftovers(connection)
-        active = set(
-            connection.execute(
-                text("SELECT id FROM runs WHERE id = ANY(:ids) AND status = 'running'"), {"ids": runs}
-            ).scalars()
-        )
-        over = [run_id for run_id in runs if run_id not in active]
+        active = connection.execute(
+            text(f"{_HOLDERS} WHERE id = ANY(:ids) AND status = 'running'"), {"ids": runs}
+        ).all()
+        for holder in filter(_is_lost, active):
+            _end_lost(connection, holder)
+        over = set(runs) - {holder.id for holder in active if not _is_lost(holder)}
         for run_id in over:
             StagingTables(run_id).drop(connection)
     return len(over)
@@ -187,27 +188,33 @@ def _end_dead_holder(database: Database, organization_id: int | None) -> bool:
     """Fails the organization's running run if its worker is gone; True when there is none left."""
     with database.transaction() as connection:
         holder = connection.execute(
-            text("""
-                SELECT id, worker, lease_expires_at < clock_timestamp() AS expired FROM runs
-                WHERE organization_id = :organization AND status = 'running'
-                """),
+            text(f"{_HOLDERS} WHERE organization_id = :organization AND status = 'running'"),
             {"organization": organization_id},
         ).one_or_none()
         if holder is None:
             return True
-        if not (holder.expired or _is_dead(holder.worker)):
+        if not _is_lost(holder):
             return False
-        log.warning("ending the run of a lost worker", run=str(holder.id), worker=holder.worker)
-        connection.execute(
-            text("""
-                UPDATE runs SET status = 'failed', error = 'The worker was lost', attempt = attempt + 1,
-                    lease_expires_at = NULL, finished_at = clock_timestamp()
-                WHERE id = :id AND status = 'running'
-                """),
-            {"id": holder.id},
-        )
-        StagingTables(holder.id).drop(connection)
+        _end_lost(connection, holder)
     return True
+
+
+def _is_lost(holder: Row[Any]) -> bool:
+    return bool(holder.expired) or _is_dead(holder.worker)
+
+
+def _end_lost(connection: Connection, holder: Row[Any]) -> None:
+    """Fails the run of a lost worker. The attempt it raises fences off a worker that is merely late."""
+    log.warning("ending the run of a lost worker", run=str(holder.id), worker=holder.worker)
+    connection.execute(
+        text("""
+            UPDATE runs SET status = 'failed', error = 'The worker was lost', attempt = attempt + 1,
+                lease_expires_at = NULL, finished_at = clock_timestamp()
+            WHERE id = :id AND status = 'running'
+            """),
+        {"id": holder.id},
+    )
+    StagingTables(holder.id).drop(connection)
 
 
 def _extend_lease(connection: Connection, run: Run) -> bool:
@@ -269,4 +276,6 @@ def _start_time(pid: int) -> str:
         status = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return "gone" if Path("/proc/self/stat").exists() else "?"
-    return status.rpartition(")")[2].split()[19]
+    fields = status.rpartition(")")[2].split()
+    # A process that is dead and not yet buried by its parent still has a number.
+    return "gone" if fields[0] in {"Z", "X"} else fields[19]

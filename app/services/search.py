@@ -31,7 +31,7 @@ _HAS_IDENTIFIER = """(lower(p.sku COLLATE "C") = lower(CAST(:query AS text) COLL
     OR lower(p.mpn COLLATE "C") = lower(CAST(:query AS text) COLLATE "C")
     OR p.gtins && CAST(:gtins AS text[]))"""
 # The cheapest of those in stock, else the first.
-_BEST_OFFER = """o.availability = ANY(:in_stock_names) DESC NULLS LAST,
+_BEST_OFFER = """coalesce(o.availability = ANY(:in_stock_names), false) DESC,
     CASE WHEN o.availability = ANY(:in_stock_names) THEN o.price END, o.ordinal"""
 
 

@@ -27,7 +27,7 @@ def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         _administrate(server_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
         url = _named(server_url, name)
         own = Settings(_env_file=None, database_url=url, log_level="error")
-        nodes.append(Node(LiveDatabase(url), own, [ENTRY], folder.path))
+        nodes.append(Node(LiveDatabase(url), own, folder.path, [ENTRY]))
     yield nodes[0], nodes[1], folder
     for name, node in zip(("lived", "clean"), nodes, strict=True):
         node.database.engine.dispose()

@@ -141,7 +141,8 @@ def test_a_held_publication_is_held_again_and_its_issues_are_told_once(node: Nod
 
 
 def test_the_fraction_is_a_setting(node: Node, folder: FeedFolder) -> None:
-    object.__setattr__(node.manager._settings, "max_delete_fraction", 0.95)
+    node.settings = node.settings.model_copy(update={"max_delete_fraction": 0.95})
+    node.configure({"name": "acme", "registry": "publisher/registry.json"})
     folder.publish(products(1, 100))
     node.run()
     folder.publish(products(1, 10))

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import zstandard
 
-from app.core.config import Settings
-from app.db.session import LiveDatabase
 from tests.support.feeds import (
     BRAND,
     ORGANIZATION,
@@ -98,7 +96,7 @@ def test_a_string_of_100_mb_fails_its_shard(node: Node, folder: FeedFolder) -> N
     folder.shard("b.json").write_bytes(head + b'"' + b"x" * 100_000_000 + b'"}]')
     run = node.run()
     assert run["status"] == "failed"
-    assert f"b.json: item 1 takes 100000043 bytes, the limit is 16777216 bytes (at byte {len(head)})" in run["error"]
+    assert f"b.json: item 1 takes 100000044 bytes, the limit is 16777216 bytes (at byte {len(head)})" in run["error"]
     assert node.products() == {"1": "Lamp 1", "2": "Lamp 2"}
 
 
@@ -316,6 +314,7 @@ def test_texts_are_cleaned_and_cut_and_never_fail_a_transaction(node: Node, fold
     assert found["12"]["category"] == "C" * 1024
     [fifth] = [row for row in node.snapshot()["offers"] if row["urn"] == product_urn(5)]
     assert (fifth["valid_until"], fifth["inventory"], fifth["price"]) == (None, None, Decimal("10.5"))
+    assert node.value("SELECT offers FROM occurrences WHERE position = 10") == 40_000
     codes = set(node.codes(shard="a.json"))
     assert {
         "text-cleaned", "invalid-utf8", "text-cut", "valid-until-unusable", "inventory-unusable", "url-unusable",
@@ -409,13 +408,11 @@ def other(tmp_path: Path) -> FeedFolder:
 
 
 @pytest.fixture
-def two(database: LiveDatabase, settings: Settings, tmp_path: Path, folder: FeedFolder, other: FeedFolder) -> Node:
+def two(node: Node, other: FeedFolder) -> Node:
     """A node with an ingestor for each of two publishers."""
-    entries = [
-        {"name": "acme", "registry": "publisher/registry.json"},
-        {"name": "other", "registry": "other/registry.json"},
-    ]
-    return Node(database, settings, entries, tmp_path)
+    node.configure({"name": "acme", "registry": "publisher/registry.json"},
+                   {"name": "other", "registry": "other/registry.json"})  # fmt: skip
+    return node
 
 
 def test_a_feed_of_another_organization_is_an_error_and_no_change(
@@ -480,13 +477,10 @@ def test_a_second_ingestor_of_an_organization_is_refused(two: Node, folder: Feed
 
 
 def test_a_feed_without_a_registry_cannot_take_anothers_organization(
-    database: LiveDatabase, settings: Settings, tmp_path: Path, folder: FeedFolder
+    node: Node, folder: FeedFolder, tmp_path: Path
 ) -> None:
-    entries = [
-        {"name": "acme", "registry": "publisher/registry.json"},
-        {"name": "thief", "feed_path": "thief/feed/index.json"},
-    ]
-    node = Node(database, settings, entries, tmp_path)
+    node.configure({"name": "acme", "registry": "publisher/registry.json"},
+                   {"name": "thief", "feed_path": "thief/feed/index.json"})  # fmt: skip
     folder.publish([product(1)])
     node.run("acme")
     before = node.snapshot()
@@ -518,7 +512,7 @@ def test_an_unknown_registry_that_cannot_be_reached_fails_and_names_the_field(no
     folder.registry.unlink()
     run = node.run()
     assert run["status"] == "failed"
-    assert "ingestor 'acme', field registry: registry.json: No such file or directory" in run["error"]
+    assert "ingestor 'acme', field registry: publisher/registry.json: No such file or directory" in run["error"]
     assert node.products() == {}
 
 

@@ -1,19 +1,34 @@
 """The search index follows the catalogue: what changed is embedded, once, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from sqlalchemy import text
 
+from app.core.config import Settings
+from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
 from app.services import vectors
 from app.services.vectors import GenerationReplacedError, OtherModelError, VectorReport, live_generation
 from app.vectors.indexes import pgvector
-from tests.support.embedders import DIMENSIONS, HashEmbedder, by_cpu, factory
+from tests.support.embedders import DIMENSIONS, HashEmbedder, by_cpu, factory, forget_generations
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, offer, product
 from tests.support.nodes import Node
+
+
+@pytest.fixture
+def database(node: Node) -> Iterator[LiveDatabase]:
+    """The node's, without vectors."""
+    forget_generations(node.database)
+    yield node.database
+    forget_generations(node.database)
+
+
+@pytest.fixture
+def settings(node: Node) -> Settings:
+    return node.settings
 
 
 @pytest.fixture
@@ -206,13 +221,13 @@ def test_ten_that_start_at_once_share_one_generation_and_its_variant(node, datab
     assert node.value("SELECT count(*) FROM index_generations") == 1
 
 
-def test_another_model_is_built_beside_and_goes_live_when_nothing_is_pending(database, settings, tmp_path):
-    folders = [FeedFolder(tmp_path / name) for name in ("a", "b")]
+def test_another_model_is_built_beside_and_goes_live_when_nothing_is_pending(node, database, settings):
+    folders = [FeedFolder(node.root / name) for name in ("a", "b")]
     for folder, organization in zip(folders, (None, OTHER_ORGANIZATION), strict=True):
         folder.organization = organization or folder.organization
         folder.publish([product(1, folder.organization), product(2, folder.organization)])
     entries = [{"name": f.path.name, "registry": f"{f.path.name}/registry.json"} for f in folders]
-    node = Node(database, settings, entries, tmp_path)
+    node.configure(*entries)
     node.start()
     first, second = node.rows("SELECT id FROM organizations ORDER BY id")
     old, new = HashEmbedder(), HashEmbedder(model="better")

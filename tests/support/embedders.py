@@ -1,4 +1,4 @@
-"""An embedder that needs no model."""
+"""An embedder that needs no model, and a way to forget what it embedded."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -6,7 +6,9 @@ from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import text
 
+from app.db.session import LiveDatabase
 from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
 
 DIMENSIONS = 16
@@ -43,3 +45,10 @@ def by_cpu(*variants: Variant) -> Callable[[Variant | None], Embedder]:
     """Chooses a variant in turn, as machines with different processors do, unless it is told which."""
     choices = cycle(variants)
     return lambda variant: HashEmbedder(variant or next(choices))
+
+
+def forget_generations(database: LiveDatabase) -> None:
+    """As if no vector step had ever been."""
+    with database.transaction() as connection:
+        for generation in connection.execute(text("DELETE FROM index_generations RETURNING id")).scalars().all():
+            connection.exec_driver_sql(f"DROP TABLE vectors_{generation}")

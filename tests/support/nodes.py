@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase
+from app.db.staging import StagingTables, leftovers
 from app.ingestors.config import IngestionConfig
 from app.ingestors.ingestion import Options, Step
 from app.ingestors.manager import IngestorManager
@@ -28,13 +29,20 @@ class Node:
     """Ingests for tests, without the vector step unless they ask for it."""
 
     def __init__(
-        self, database: LiveDatabase, settings: Settings, entries: Iterable[dict[str, Any]], root: Path,
+        self, database: LiveDatabase, settings: Settings, root: Path, entries: Iterable[dict[str, Any]],
         progress: Progress | None = None,
     ) -> None:  # fmt: skip
         self.database = database
+        self.settings = settings
+        self.root = root
+        self.progress = progress
+        self.configure(*entries)
+
+    def configure(self, *entries: dict[str, Any]) -> None:
+        """Replaces `ingestion.yaml`; paths are relative to the node's root."""
         self.manager = IngestorManager(
-            settings, database=database, config=config(entries, root), progress=progress
-        )  # fmt: skip
+            self.settings, database=self.database, config=config(entries, self.root), progress=self.progress
+        )
 
     def start(
         self, *names: str, steps: Sequence[Step] = CATALOGUE, full: bool = False, dry_run: bool = False,
@@ -84,6 +92,8 @@ class Node:
         with self.database.transaction() as connection:
             for table in _EMPTIED:
                 connection.exec_driver_sql(f"DELETE FROM {table}")
+            for run_id in leftovers(connection):
+                StagingTables(run_id).drop(connection)
 
 
 def config(entries: Iterable[dict[str, Any]], root: Path) -> IngestionConfig:
@@ -150,7 +160,10 @@ def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
     """`raw` as the JSON it holds: a change of layout alone need not be stored."""
     raw = row["raw"]
-    return row | {"raw": None if raw is None else json.loads(zstandard.ZstdDecompressor().decompress(raw))}
+    if raw is None:
+        return row
+    text = zstandard.decompress(raw).decode(errors="replace")
+    return row | {"raw": json.loads(text, strict=False)}
 
 
 _REGISTRY_BRANDS = """

@@ -80,8 +80,8 @@ class Occurrence(Base):
     urn: Mapped[Identifier | None]
     item_hash: Mapped[Hash]
     content_hash: Mapped[Hash | None]
-    offers: Mapped[int] = mapped_column(SmallInteger)
-    offers_rejected: Mapped[int] = mapped_column(SmallInteger)
+    offers: Mapped[int]
+    offers_rejected: Mapped[int]
     issues: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
 
 

@@ -131,6 +131,9 @@ class PublicationReader:
     def read(self, request: FeedRequest, state: FeedState) -> Reading:
         """Reads everything that can be read; what cannot is a problem of the reading."""
         reading = Reading(request, state)
+        if self._created:
+            with self._database.transaction() as connection:
+                self._tables.clear(connection)
         document = self._list(reading)
         if not reading.problems:
             self._read_shards(reading, document)
@@ -140,6 +143,8 @@ class PublicationReader:
         """Stages the shards of these ordinals, whether they changed or not, with the items at these positions."""
         for ordinal, forced in positions.items():
             ref = reading.refs[ordinal]
+            with self._database.transaction() as connection:
+                self._tables.forget(connection, ordinal, ref.url)
             with self._open(reading, ref) as document:
                 reading.shards[ordinal] = self._stage(reading, ordinal, document, forced)
 

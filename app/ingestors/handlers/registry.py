@@ -6,7 +6,7 @@ from app.cmp.feed import MalformedDocumentError
 from app.cmp.issues import Issue
 from app.cmp.registry import Registry, parse_registry
 from app.db.session import Database
-from app.ingestors.base import ValidationError
+from app.ingestors.base import SourceError, ValidationError
 from app.ingestors.sources.base import BaseSource
 from app.services import organizations
 from app.services.organizations import ForeignOrganizationError, Registered
@@ -29,13 +29,14 @@ class RegistryHandler:
         self._source = source
 
     def ingest(self, ingestor: str, path: str) -> RegistryReport:
-        """Reads the registry at `path` for the ingestor that owns what it registers. Raises `SourceError`, or
-        `ValidationError` when the document is no registry."""
+        """Reads the registry at `path` for the ingestor that owns what it registers. Raises `SourceError` when it cannot
+        be had, `ValidationError` when what was had is no registry."""
         with self._source.open(path) as document:
             try:
                 registry = parse_registry(document.content())
-            except MalformedDocumentError as error:
-                issue = Issue("registry-unreadable", f"{path}: {error}")
+            except (SourceError, MalformedDocumentError) as error:
+                named = str(error) if isinstance(error, SourceError) else f"{path}: {error}"
+                issue = Issue("registry-unreadable", named)
                 with self._database.transaction() as connection:
                     organizations.record_issues(connection, ingestor, [(None, issue)])
                 raise ValidationError(issue.message, remedy=issue.hint) from error

@@ -49,7 +49,6 @@ class ShardStager:
 
     def stage(self, connection: Connection, tables: StagingTables, shard: Shard, bytes_hash: bytes) -> ShardCounts:
         """Stages the shard and its marker in the caller's transaction; returns what the whole shard holds."""
-        tables.forget(connection, self._ordinal, self._url)
         rows = (0, 0, 0)
         for issue in shard.issues:
             self._note(issue, issue.position)

@@ -29,16 +29,20 @@ class VectorHandler:
         self._progress = progress or NoProgress()
         self._dry_run = dry_run
         self._create = cache(create or self._configured)
+        self._has_run = False
 
     def run(self, organization_ids: Sequence[int] | None = None) -> VectorReport:
         """Indexes what is pending of the organizations (None: of all); a dry run only counts it."""
         if self._dry_run:
             return vectors.count_outdated(self._database, self._create, organization_ids)
-        return vectors.update(self._database, self._create, organization_ids, self._progress.embedding)
+        report = vectors.update(self._database, self._create, organization_ids, self._progress.embedding)
+        self._has_run = True
+        return report
 
     def finish(self) -> None:
-        """To be called after the last organization: a first load builds the index's search structures once."""
-        if not self._dry_run:
+        """To be called after the last organization: a first load builds the index's search structures once. Does
+        nothing when no run succeeded."""
+        if self._has_run:
             vectors.complete(self._database, self._create)
 
     def _configured(self, variant: Variant | None) -> Embedder:

@@ -25,7 +25,8 @@ MAX_EXACT = 10_000
 """Up to so many products that pass the filters are compared one by one; HNSW would have to walk past the others."""
 
 _MIN_VERSION = (0, 8, 2)
-_HNSW = "m = 16, ef_construction = 64"
+# Variants of one product lie close together, and hide what else is near from a sparser graph.
+_HNSW = "m = 16, ef_construction = 200"
 _BUILD_MEMORY = "512MB"  # holds the graph of some 400,000 vectors; a server that grants more keeps its own setting
 # Short queries: compiling them, or starting workers for them, takes longer than running them.
 _QUERY_SETTINGS = (
@@ -259,7 +260,7 @@ class PgVectorIndex:
                 (SELECT 'dense', product_id FROM compared ORDER BY distance, product_id LIMIT :depth)
                 UNION ALL
                 (SELECT 'text', product_id FROM compared WHERE rank IS NOT NULL
-                 ORDER BY rank DESC, product_id LIMIT :depth)
+                 ORDER BY rank DESC, distance, product_id LIMIT :depth)
                 """),
             {**parameters, "at_most": at_most},
         ).all()
@@ -277,10 +278,11 @@ class PgVectorIndex:
                  ORDER BY {self._distance}, v.product_id LIMIT :depth)
                 UNION ALL
                 (SELECT 'text', v.product_id FROM (
-                     SELECT product_id, {_RANK} AS rank FROM {self.table} v WHERE {_HAS_TERMS} AND tsv @@ {_QUERY}
-                     ORDER BY rank DESC, product_id
+                     SELECT product_id, {_RANK} AS rank, {self._distance} AS distance
+                     FROM {self.table} v WHERE {_HAS_TERMS} AND tsv @@ {_QUERY}
+                     ORDER BY rank DESC, distance, product_id
                  ) v JOIN products p ON p.id = v.product_id WHERE {condition.sql}
-                 ORDER BY rank DESC, v.product_id LIMIT :depth)
+                 ORDER BY rank DESC, distance, v.product_id LIMIT :depth)
                 """),
             parameters,
         ).all()

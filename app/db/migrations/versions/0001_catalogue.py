@@ -68,8 +68,8 @@ def upgrade() -> None:
         sa.Column("urn", sa.Text(collation="C"), nullable=True),
         sa.Column("item_hash", sa.LargeBinary(), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("offers", sa.SmallInteger(), nullable=False),
-        sa.Column("offers_rejected", sa.SmallInteger(), nullable=False),
+        sa.Column("offers", sa.Integer(), nullable=False),
+        sa.Column("offers_rejected", sa.Integer(), nullable=False),
         sa.Column("issues", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.PrimaryKeyConstraint("shard_id", "position", name=op.f("pk_occurrences")),
     )

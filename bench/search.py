@@ -1,0 +1,81 @@
+"""Search below any HTTP layer: distinct queries, embedded anew, on a catalogue whose vectors are made up.
+
+The vectors of some thousand real texts stand for all products, each copy moved a little: what a search costs depends on
+their number and spread, not on what they mean.
+"""
+
+import itertools
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.core.config import Settings
+from app.db.session import LiveDatabase, connect
+from app.services import vectors
+from app.services.search import SearchFilters, search
+from app.vectors.embedders import Embedder, create_embedder
+
+QUERIES = 400
+CLIENTS = 16
+_BATCH = 2_000
+
+
+@dataclass(frozen=True)
+class SearchFigures:
+    """Milliseconds with one client and with 16, and requests a second with 16."""
+
+    single_p50: float
+    single_p95: float
+    many_p95: float
+    many_rate: float
+
+
+def measure_search(settings: Settings, texts: list[str]) -> SearchFigures:
+    """Fills the index of the database's products, and searches it with queries cut from `texts`."""
+    database = connect(settings)
+    embedder = create_embedder(settings)
+    _fill(database, embedder, texts[:1_000])
+    queries = [" ".join(text.split()[number % 5 : number % 5 + 6]) for number, text in enumerate(texts)]
+    for query in queries[:20]:
+        _ask(database, embedder, query)
+    single = [_ask(database, embedder, query) for query in queries[20 : 20 + QUERIES]]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        many = list(pool.map(lambda query: _ask(database, embedder, query), queries[500 : 500 + 4 * QUERIES]))
+    rate = len(many) / (time.perf_counter() - began)
+    database.engine.dispose()
+    return SearchFigures(statistics.median(single), _p95(single), _p95(many), rate)
+
+
+def _ask(database: LiveDatabase, embedder: Embedder, query: str) -> float:
+    began = time.perf_counter()
+    with database.transaction() as connection:
+        search(connection, embedder, query, SearchFilters(), 20)
+    return (time.perf_counter() - began) * 1000
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.95)]
+
+
+def _fill(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
+    seeds = embedder.embed(texts)
+    noise = np.random.default_rng(1)
+    opened = vectors.open_generation(database, lambda variant: embedder)
+    index = opened.generation.index
+    with database.transaction() as connection:
+        (organization,) = [outdated.organization_id for outdated in index.outdated(connection, None)]
+    after = 0
+    for number in itertools.count():
+        with database.transaction() as connection:
+            pending = index.pending(connection, organization, after, _BATCH)
+            if not pending:
+                break
+            after = pending[-1].product_id
+            rows = (np.arange(len(pending)) + number * _BATCH) % len(seeds)
+            moved = seeds[rows] + noise.normal(0, 0.02, (len(pending), seeds.shape[1])).astype(np.float32)
+            index.write(connection, pending, moved / np.linalg.norm(moved, axis=1, keepdims=True))
+    vectors.complete(database, lambda variant: embedder)

@@ -1,0 +1,367 @@
+"""Whatever dies, and wherever: readers see whole publications, and the next run converges."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from app.core.config import Settings
+from app.db import embedded, schema
+from app.db.session import DatabaseUnavailableError, LiveDatabase
+from app.db.staging import StagingTables
+from app.ingestors.handlers import feed, reading
+from tests.support import crashing
+from tests.support.feeds import FeedFolder, group, product, variant
+from tests.support.nodes import Node, counters
+
+PROJECT = Path(__file__).parents[2]
+NEW_NAMES = {"1": "Renamed", "2": "Lamp 2", "5": "Lamp 5", "6": "Lamp 6"}
+OLD_NAMES = {"1": "Lamp 1", "2": "Lamp 2", "3": "Lamp 3", "4": "Lamp 4"}
+
+
+def publish_old(folder: FeedFolder) -> None:
+    folder.publish([product(1), group(7), variant(2, 7)], [product(3), product(1, name="Lamp 1")], [product(4)])
+
+
+def publish_new(folder: FeedFolder) -> None:
+    """Something of everything: changed, moved, removed, added, in every shard."""
+    folder.publish([product(1, name="Renamed"), variant(2, 8)], [product(5), group(8)], [product(6)])
+
+
+def assert_converged(node: Node) -> None:
+    """The catalogue is what a clean ingestion gives, and nothing is left of those that died."""
+    assert node.products() == NEW_NAMES
+    found = node.snapshot()
+    with node.database.transaction() as connection:
+        said, counted = counters(connection)
+    assert said == counted
+    assert node.staging_tables() == []
+    assert node.rows("SELECT id FROM runs WHERE status = 'running'") == []
+    node.empty()
+    assert node.run()["status"] == "success"
+    assert node.snapshot() == found
+
+
+def start_crash(point: str, url: str, root: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.crashing", "crash", point, url, str(root)],
+        cwd=PROJECT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("point", crashing.POINTS)
+def test_a_process_that_is_killed_leaves_nothing_the_next_run_does_not_mend(
+    node: Node, folder: FeedFolder, shared_url: str, point: str
+) -> None:
+    publish_old(folder)
+    node.run()
+    publish_new(folder)
+    with start_crash(point, shared_url, node.root) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+    assert process.returncode == -signal.SIGKILL
+
+    merged = point in ("after the merge, before the run ends", "after the run ended")
+    assert node.products() == (NEW_NAMES if merged else OLD_NAMES)
+
+    began = time.monotonic()
+    run = node.run()
+    assert time.monotonic() - began < 10  # a dead worker's lease is not waited for
+    assert run["status"] == "success"
+    assert run["feed"]["shards"]["unchanged"] == (3 if merged else 0)
+    ended = [row["status"] for row in node.rows("SELECT status FROM runs ORDER BY created_at")]
+    if point in ("before the registry", "after the registry"):
+        assert ended == ["success", "success"]
+    else:
+        assert ended == ["success", "success" if point == "after the run ended" else "failed", "success"]
+    assert_converged(node)
+
+
+def test_a_killed_process_that_nobody_buried_is_dead_all_the_same(
+    node: Node, folder: FeedFolder, shared_url: str
+) -> None:
+    publish_new(folder)
+    with start_crash("before the merge", shared_url, node.root) as process:
+        psutil_process = psutil.Process(process.pid)
+        while psutil_process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
+        began = time.monotonic()
+        assert node.run()["status"] == "success"
+        assert time.monotonic() - began < 10
+    assert_converged(node)
+
+
+def test_staging_tables_of_a_dead_run_go_with_the_next_start_of_any_ingestor(
+    node: Node, folder: FeedFolder, shared_url: str
+) -> None:
+    publish_new(folder)
+    with start_crash("before the merge", shared_url, node.root):
+        pass
+    assert len(node.staging_tables()) == 5
+    other = "urn:cmp:org:other.example"
+    FeedFolder(node.root / "other", other).publish([product(1, other)])
+    node.configure({"name": "other", "registry": "other/registry.json"})
+    assert node.run()["status"] == "success"
+    assert node.staging_tables() == []
+
+
+def test_ten_simultaneous_ingestions_of_one_feed(node: Node, folder: FeedFolder, shared_url: str) -> None:
+    publish_new(folder)
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.support.crashing", "together", "10", shared_url, str(node.root)],
+        cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    reports = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [report["status"] for report in reports] == ["success"] * 10
+    read = [report["runs"][0]["feed"]["products"] for report in reports]
+    assert sorted((each["inserted"], each["unchanged"]) for each in read) == [(0, 4)] * 9 + [(4, 0)]
+    assert node.value("SELECT revision FROM feeds") == 1
+    assert node.value("SELECT count(*) FROM organizations") == 1
+    assert node.value("SELECT count(*) FROM runs WHERE status = 'success'") == 10
+    assert_converged(node)
+
+
+# --- the database dies ---------------------------------------------------------------------------------------------
+
+
+class Once:
+    """Does something the first time a method is done, after it or before it; the method goes on as ever."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, action: Callable[..., None], *, first: bool
+    ) -> None:
+        function = getattr(owner, name)
+
+        def changed(*arguments: Any, **options: Any) -> Any:
+            if not first:
+                result = function(*arguments, **options)
+                self._act(action, arguments)
+                return result
+            self._act(action, arguments)
+            return function(*arguments, **options)
+
+        self.done = False
+        monkeypatch.setattr(owner, name, changed)
+
+    def _act(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if not self.done:
+            self.done = True
+            action(*arguments)
+
+
+def test_staged_rows_that_are_gone_are_staged_again(
+    node: Node, folder: FeedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_old(folder)
+    node.run()
+    publish_new(folder)
+
+    def lose(*_: Any) -> None:
+        with node.database.transaction() as connection:
+            for table in node.staging_tables():
+                connection.exec_driver_sql(f"TRUNCATE staging.{table}")
+
+    lost = Once(monkeypatch, reading.PublicationReader, "read", lose, first=False)
+    staged = []
+    Once(monkeypatch, StagingTables, "mark", lambda *_: None, first=True)
+    mark = StagingTables.mark
+    monkeypatch.setattr(StagingTables, "mark", lambda *parts: staged.append(parts[2]) or mark(*parts))
+    run = node.run()
+    assert lost.done
+    assert sorted(staged) == [0, 0, 1, 1, 2, 2]
+    assert run["status"] == "success"
+    assert run["feed"]["shards"] == {"read": 3, "unchanged": 0, "failed": 0}
+    assert_converged(node)
+
+
+@pytest.mark.parametrize("table", ["items", "offers", "occurrences", "shards"])
+def test_a_shard_that_lost_some_rows_is_staged_again(
+    node: Node, folder: FeedFolder, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    publish_new(folder)
+
+    def lose(*_: Any) -> None:
+        [name] = [name for name in node.staging_tables() if name.startswith(f"{table}_")]
+        with node.database.transaction() as connection:
+            assert connection.exec_driver_sql(f"DELETE FROM staging.{name} WHERE shard = 0").rowcount > 0
+
+    assert not Once(monkeypatch, reading.PublicationReader, "read", lose, first=False).done
+    assert node.run()["status"] == "success"
+    assert_converged(node)
+
+
+def terminate_others(database: LiveDatabase) -> None:
+    """Ends every other connection of this database, as an administrator or a failover would."""
+    with database.engine.connect() as connection:
+        connection.execute(
+            text("""
+                SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+                """)
+        )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "first"),
+    [
+        pytest.param(feed, "merge", True, id="before the merge"),
+        pytest.param(feed, "merge", False, id="in the merge"),
+        pytest.param(reading.ShardStager, "stage", True, id="before a shard is staged"),
+        pytest.param(StagingTables, "write", True, id="while a shard is staged"),
+        pytest.param(StagingTables, "mark", False, id="before a staged shard is committed"),
+        pytest.param(feed, "record_attempt", False, id="while a failure is written down"),
+    ],
+)
+def test_a_connection_that_is_lost_fails_the_run_and_nothing_else(
+    node: Node, folder: FeedFolder, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, first: bool
+) -> None:
+    publish_old(folder)
+    node.run()
+    publish_new(folder)
+    if name == "record_attempt":
+        folder.shard("c.json").write_bytes(b"{")
+    lost = Once(monkeypatch, owner, name, lambda *_: terminate_others(node.database), first=first)
+
+    run = node.run()
+
+    assert lost.done
+    assert run["status"] == "failed"
+    assert "The database failed: " in run["error"]
+    assert node.products() == OLD_NAMES
+    assert node.staging_tables() == []
+    assert node.rows("SELECT status FROM runs ORDER BY created_at DESC LIMIT 1") == [{"status": "failed"}]
+    publish_new(folder)
+    assert node.run()["status"] == "success"
+    assert_converged(node)
+
+
+@pytest.fixture(scope="module")
+def own_data() -> Iterator[Path]:
+    """Where a server lives that may be killed."""
+    path = Path(tempfile.mkdtemp(prefix="node-"))
+    yield path
+    kill_server(path)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def mortal(own_data: Path, tmp_path: Path, folder: FeedFolder) -> Iterator[Node]:
+    """A node whose server may be killed."""
+    database = LiveDatabase(embedded.start(own_data))
+    schema.prepare(database, upgrade_it=True)
+    settings = Settings(_env_file=None, data_dir=own_data, log_level="error")
+    node = Node(database, settings, tmp_path, [crashing.ENTRY])
+    node.empty()
+    publish_old(folder)
+    assert node.run()["status"] == "success"
+    publish_new(folder)
+    yield node
+    database.engine.dispose()
+
+
+def kill_server(data_dir: Path) -> None:
+    """Kills PostgreSQL as a power cut would: the postmaster and all of its children."""
+    pid = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+    try:
+        postmaster = psutil.Process(pid)
+        everyone = [postmaster, *postmaster.children()]
+    except psutil.NoSuchProcess:
+        return
+    for process in everyone:
+        process.kill()
+    psutil.wait_procs(everyone, timeout=10)
+
+
+def test_a_killed_server_that_is_back_for_the_merge(
+    mortal: Node, own_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emptied = []
+
+    def crash(*_: Any) -> None:
+        kill_server(own_data)
+        embedded.start(own_data)
+        emptied.extend(mortal.value(f"SELECT count(*) FROM staging.{name}") for name in mortal.staging_tables())
+
+    Once(monkeypatch, reading.PublicationReader, "read", crash, first=False)
+    run = mortal.run()
+    assert emptied == [0] * 5
+    assert run["status"] == "success", run["error"]
+    assert_converged(mortal)
+
+
+def test_a_killed_server_that_is_gone_for_the_merge(
+    mortal: Node, own_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Once(monkeypatch, reading.PublicationReader, "read", lambda *_: kill_server(own_data), first=False)
+    with pytest.raises(DatabaseUnavailableError, match="does not answer"):
+        mortal.run()
+    embedded.start(own_data)
+    assert mortal.products() == OLD_NAMES
+    # The process lives, and only its lease tells that its run is over.
+    with mortal.database.transaction() as connection:
+        connection.execute(text("UPDATE runs SET lease_expires_at = now() WHERE status = 'running'"))
+    assert mortal.run()["status"] == "success"
+    assert_converged(mortal)
+
+
+def test_a_killed_backend_restarts_the_server_and_the_next_run_converges(
+    mortal: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(connection: Any, *_: Any) -> None:
+        os.kill(connection.connection.driver_connection.info.backend_pid, signal.SIGKILL)
+
+    Once(monkeypatch, feed, "merge", crash, first=True)
+    try:
+        assert mortal.run()["status"] == "failed"
+    except DatabaseUnavailableError:
+        pass  # while it recovers it does not answer
+    wait_for(mortal)
+    with mortal.database.transaction() as connection:
+        connection.execute(text("UPDATE runs SET lease_expires_at = now() WHERE status = 'running'"))
+    assert mortal.products() == OLD_NAMES
+    assert mortal.run()["status"] == "success"
+    assert_converged(mortal)
+
+
+def wait_for(node: Node) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            node.value("SELECT 1")
+        except DatabaseUnavailableError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
+
+
+def test_a_database_that_refuses_rows_fails_the_run_and_no_other(
+    node: Node, folder: FeedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the disk is full: the connection lives, and the copying alone fails."""
+    publish_new(folder)
+    other = "urn:cmp:org:other.example"
+    FeedFolder(node.root / "other", other).publish([product(1, other)])
+    node.configure(crashing.ENTRY, {"name": "other", "registry": "other/registry.json"})
+
+    def refuse(tables: StagingTables, connection: Any, *_: Any) -> None:
+        connection.exec_driver_sql(f"ALTER TABLE {tables.name('items')} ADD CONSTRAINT full_disk CHECK (false)")
+
+    Once(monkeypatch, StagingTables, "write", refuse, first=True)
+    report = node.start()
+    assert [run["status"] for run in report["runs"]] == ["failed", "success"]
+    assert "The database failed: " in report["runs"][0]["error"]
+    assert "full_disk" in report["runs"][0]["error"]
+    assert node.run("acme")["status"] == "success"
