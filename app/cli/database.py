@@ -65,4 +65,4 @@ def upgrade() -> None:
     database = connect(found)
     with database_errors():
         schema.upgrade(database)
-    console().print(f"The database is at revision {schema.wanted()}.")
+    console().print(f"The database is at revision {schema.REVISION}.")

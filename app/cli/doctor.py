@@ -73,8 +73,9 @@ def _examine(config: Path | None) -> Iterator[Finding]:
     env_file = "the environment and .env" if Path(".env").is_file() else "the environment; there is no .env"
     yield Finding("ok", "settings", f"read from {env_file}")
     yield from _ingestion(settings)
-    yield from _database(settings)
-    yield from _model(settings)
+    model = _model(settings)
+    yield model
+    yield from _database(settings, indexing=model.state != "broken")
     yield from _disk(settings)
 
 
@@ -108,7 +109,7 @@ def _sources(entry: IngestorEntry) -> Finding:
     return Finding("ok", subject, f"{told} can be read")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _database(settings: Settings, *, indexing: bool) -> Iterator[Finding]:
     place = f"embedded, in {settings.data_dir / 'postgres'}" if settings.database_url is None else "DATABASE_URL"
     try:
         database = connect(settings)
@@ -119,18 +120,19 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("ok", "database", f"PostgreSQL {version} answers ({place})")
     checks: list[Callable[[], Finding]] = [partial(_schema, database, settings), partial(_pgvector, database)]
+    if indexing:
+        checks.append(partial(_index, database, settings))
     for check in checks:
         finding = check()
         yield finding
         if finding.state == "broken":
             return
-    yield _index(database, settings)
 
 
 def _schema(database: LiveDatabase, settings: Settings) -> Finding:
     with _reported("schema") as result:
         schema.prepare(database, upgrade_it=settings.database_url is None)
-        result.append(Finding("ok", "schema", f"at revision {schema.wanted()}, which this version needs"))
+        result.append(Finding("ok", "schema", f"at revision {schema.REVISION}, which this version needs"))
     return result[0]
 
 
@@ -158,14 +160,14 @@ def _index(database: LiveDatabase, settings: Settings) -> Finding:
     return result[0]
 
 
-def _model(settings: Settings) -> Iterator[Finding]:
+def _model(settings: Settings) -> Finding:
     with _reported("embedding model") as result:
         embedder = create_embedder(settings)
         embedder.embed(["a cup of coffee"])
         identity = embedder.identity
         told = f"{identity.model} ({identity.provider}, {identity.variant}, {identity.dimensions} dimensions) works"
         result.append(Finding("ok", "embedding model", told))
-    yield result[0]
+    return result[0]
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

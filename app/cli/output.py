@@ -88,6 +88,15 @@ def changes(verdicts: Mapping[str, int], *names: str) -> str:
     return ", ".join(f"{verdicts[name]:,} {name}" for name in names if verdicts.get(name)) or "none"
 
 
+def placed(shard: str | None, position: int | None, path: str | None, told: str) -> str:
+    """What is told of a place, after the place as far as it is known: in a shard an item, in a registry an entry."""
+    noun = "item" if shard else "entry"
+    where = ", ".join(part for part in (shard, f"{noun} {position}" if position else None, path) if part)
+    if not (where and told) or told.startswith(where):
+        return told or where
+    return f"{where}: {told}"
+
+
 @dataclass
 class Findings:
     """Issues of one code: how many there are, and some of their places."""

@@ -8,7 +8,18 @@ from rich.console import Console
 from rich.text import Text
 
 from app.cli.database import organization_names, reading, settings
-from app.cli.output import Findings, changes, console, counted, one_line, print_findings, print_json, status, table
+from app.cli.output import (
+    Findings,
+    changes,
+    console,
+    counted,
+    one_line,
+    placed,
+    print_findings,
+    print_json,
+    status,
+    table,
+)
 from app.services import issues as issue_service
 from app.services import runs as run_service
 from app.services.issues import IssueFilter
@@ -97,20 +108,12 @@ def _by_code(rows: Iterable[Mapping[str, Any]]) -> list[Findings]:
     for row in rows:
         group = groups.setdefault(row["code"], Findings(row["severity"], row["code"], row["hint"]))
         group.count += row["count"]
-        group.places.append(_place(row))
+        group.places.append(placed(row["shard"], row["position"], row["path"], row["message"]))
         group.places += [_further_place(row, place) for place in row["places"][1:]]
     return list(groups.values())
 
 
-def _place(row: Mapping[str, Any]) -> str:
-    position = None if row["position"] is None else f"item {row['position']}"
-    where = ", ".join(part for part in (row["shard"], position, row["path"]) if part)
-    return f"{where}: {row['message']}" if where and not row["message"].startswith(where) else str(row["message"])
-
-
 def _further_place(row: Mapping[str, Any], place: Mapping[str, Any]) -> str:
-    """A place beyond the first of a summed-up warning: as in the shard, else as the feed's own findings name it."""
-    shard, position, path = place.get("shard", row["shard"]), place.get("position"), place.get("path")
-    where = ", ".join(part for part in (shard, f"item {position}" if position else None, path) if part)
-    what = place.get("value") or place.get("urn") or place.get("sku") or ", ".join(place.get("urns", ()))
-    return f"{where}: {what}" if where and what else where or str(what)
+    """A place beyond the first of a summed-up warning: one in the shard, or as the feed's own findings name it."""
+    told = place.get("value") or place.get("urn") or place.get("sku") or ""
+    return placed(place.get("shard", row["shard"]), place.get("position"), place.get("path"), told)

@@ -1,13 +1,10 @@
 """`validate`: what is wrong with a file, before it is published."""
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.output import Findings, console, counted, print_findings, print_json
+from app.cli.output import Findings, console, counted, placed, print_findings, print_json
 from app.cli.progress import shown_progress
-from app.cmp.issues import Issue
 from app.core.errors import ConfigurationError
 from app.ingestors.base import SourceError
 from app.ingestors.validation import ValidationReport
@@ -17,11 +14,15 @@ _SHOWN = {"error": 100, "warning": 3}
 _KINDS = {"registry": "a registry", "feed": "a feed", "shard": "a single shard", "unknown": "unreadable"}
 
 
-def validate(path: Path, *, as_json: bool) -> bool:
+def validate(path: str, *, as_json: bool) -> bool:
     """Prints what is wrong; False when something is an error."""
+    if "://" in path:
+        raise ConfigurationError(
+            f"{path} is a URL", remedy="Fetch the document, an index with its shards, and name the file."
+        )
     try:
         with shown_progress() as progress:
-            report = lint(str(path), progress)
+            report = lint(path, progress)
     except SourceError as error:
         raise ConfigurationError(str(error), remedy=error.remedy) from error
     if as_json:
@@ -31,7 +32,7 @@ def validate(path: Path, *, as_json: bool) -> bool:
     return report.valid
 
 
-def _print(out: Console, path: Path, report: ValidationReport) -> None:
+def _print(out: Console, path: str, report: ValidationReport) -> None:
     for severity in ("error", "warning"):
         print_findings(out, _groups(report, severity), _SHOWN[severity])
     if report.issues:
@@ -50,15 +51,8 @@ def _groups(report: ValidationReport, severity: str) -> list[Findings]:
             group = groups.setdefault(
                 issue.code, Findings(severity, issue.code, issue.hint, count=report.totals[issue.code])
             )
-            group.places.append(_place(issue))
+            group.places.append(placed(issue.shard, issue.position, issue.path, issue.message))
     return list(groups.values())
-
-
-def _place(issue: Issue) -> str:
-    """Shard, position and field, as far as there are such, and what is wrong there."""
-    position = None if issue.position is None else f"item {issue.position}"
-    where = ", ".join(part for part in (issue.shard, position, issue.path) if part)
-    return f"{where}: {issue.message}" if where and not issue.message.startswith(where) else issue.message
 
 
 def _summary(report: ValidationReport) -> str:

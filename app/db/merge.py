@@ -29,12 +29,12 @@ from app.db.publication import (
 from app.db.staging import IssueRow
 
 _TEXTS = ["name", "description", "url", "image"]
-_PRODUCT_COLUMNS = [*_TEXTS, "sku", "brand_name", "gtins", "mpn", "content_hash", "text_hash", "raw"]
-_GROUP_COLUMNS = [*_TEXTS, "product_group_id", "varies_by", "content_hash", "raw"]
+_PRODUCT_COLUMNS = [*_TEXTS, "sku", "brand_name", "gtins", "mpn", "text_hash", "raw"]
+_GROUP_COLUMNS = [*_TEXTS, "product_group_id", "varies_by", "raw"]
 _OFFER_COLUMNS = ["price", "currency", "availability", "inventory", "valid_until", "url"]
 # A stub is known by its URN alone.
 _STUB = f"""is_stub = true, varies_by = '{{}}', brand_id = NULL, category_id = NULL, updated_at = now(),
-    {", ".join(f"{column} = NULL" for column in _GROUP_COLUMNS if column != "varies_by")}"""
+    content_hash = NULL, {", ".join(f"{column} = NULL" for column in _GROUP_COLUMNS if column != "varies_by")}"""
 
 
 def merge(connection: Connection, publication: Publication) -> MergeReport:
@@ -245,14 +245,15 @@ class _Merge:
         )
 
     def _find_winners(self) -> None:
-        """Gathers what is staged of the winners, without what is wide."""
+        """Gathers the winners that are staged, without what is wide of them."""
         self._temporary(
             "winners",
             f"""
-            SELECT i.shard, i.position, i.kind, i.urn, i.content_hash, i.brand_urn, i.brand_name, i.category,
-                i.group_urn
-            FROM ranked r JOIN {self._items} i ON i.shard = r.shard AND i.position = r.position
-            WHERE r.place = 1
+            SELECT n.shard, n.position, n.kind, n.urn, n.content_hash, n.brand_urn, n.brand_name, n.category,
+                n.group_urn
+            FROM ranked r JOIN {self._publication.staging.name("occurrences")} n
+                ON n.shard = r.shard AND n.position = r.position
+            WHERE r.place = 1 AND n.decoded
             """,
             "shard, position, kind, urn, category, brand_urn, brand_name, group_urn",
         )
@@ -328,7 +329,7 @@ class _Merge:
             name,
             f"""
             SELECT * FROM (
-                SELECT w.shard, w.position, w.urn, e.id IS NULL AS is_new, false AS is_stub,
+                SELECT w.shard, w.position, w.urn, w.content_hash, e.id IS NULL AS is_new, false AS is_stub,
                     coalesce(e.live AND NOT e.stub, false) AS was_live, coalesce(e.id, nextval('{sequence}')) AS id,
                     coalesce(own.id, named.id) AS brand_id, c.id AS category_id, g.id AS group_id,
                     e.id IS NULL OR NOT e.live OR e.stub OR e.content_hash IS DISTINCT FROM w.content_hash
@@ -384,7 +385,8 @@ class _Merge:
 
     def _merge_groups(self) -> None:
         self._incoming("incoming_groups", GROUP, "product_groups_id_seq")
-        self._write("product_groups", "incoming_groups", _GROUP_COLUMNS, ["brand_id", "category_id", "is_stub"])
+        links = ["content_hash", "brand_id", "category_id", "is_stub"]
+        self._write("product_groups", "incoming_groups", _GROUP_COLUMNS, links)
         self._count(self.report.product_groups, "incoming_groups")
 
     def _add_stubs(self) -> None:
@@ -403,7 +405,8 @@ class _Merge:
 
     def _merge_products(self) -> None:
         self._incoming("incoming_products", PRODUCT, "products_id_seq")
-        self._write("products", "incoming_products", _PRODUCT_COLUMNS, ["brand_id", "category_id", "group_id"])
+        links = ["content_hash", "brand_id", "category_id", "group_id"]
+        self._write("products", "incoming_products", _PRODUCT_COLUMNS, links)
         self._count(self.report.products, "incoming_products")
 
     def _merge_offers(self) -> None:

@@ -18,21 +18,22 @@ from app.db.session import driver_connection
 
 # One row each, in the order of the columns below.
 ItemRow = tuple[
-    int, int, int, str, bytes, bytes | None, str | None, str, str | None, str | None, str | None, str | None,
-    str | None, str | None, str | None, list[str], str | None, str | None, list[str], bytes,
+    int, int, bytes | None, str | None, str, str | None, str | None, str | None, str | None, list[str], str | None,
+    str | None, list[str], bytes,
 ]  # fmt: skip
-OfferRow = tuple[
-    int, int, int, Decimal, str, str | None, int | None, datetime | None, str | None
+OfferRow = tuple[int, int, int, Decimal, str, str | None, int | None, datetime | None, str | None]
+OccurrenceRow = tuple[
+    int, int, int, str | None, bytes, bytes | None, int, int, Jsonb | None, bool, str | None, str | None, str | None,
+    str | None,
 ]  # fmt: skip
-OccurrenceRow = tuple[int, int, int, str | None, bytes, bytes | None, int, int, Jsonb | None]
 IssueRow = tuple[str | None, str, str, int | None, str, str, str | None, int, Jsonb]
 
 _COLUMNS: dict[str, dict[str, str]] = {
+    # What is wide, of decoded items; all else of them stands in their occurrence.
     "items": {
-        "shard": "int4", "position": "int4", "kind": "int2", "urn": "text", "content_hash": "bytea",
-        "text_hash": "bytea", "sku": "text", "name": "text", "description": "text", "url": "text", "image": "text",
-        "brand_name": "text", "brand_urn": "text", "category": "text", "group_urn": "text", "gtins": "text[]",
-        "mpn": "text", "product_group_id": "text", "varies_by": "text[]", "raw": "bytea",
+        "shard": "int4", "position": "int4", "text_hash": "bytea", "sku": "text", "name": "text",
+        "description": "text", "url": "text", "image": "text", "brand_name": "text", "gtins": "text[]", "mpn": "text",
+        "product_group_id": "text", "varies_by": "text[]", "raw": "bytea",
     },
     "offers": {
         "shard": "int4", "position": "int4", "ordinal": "int2", "price": "numeric", "currency": "text",
@@ -40,7 +41,8 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
     "occurrences": {
         "shard": "int4", "position": "int4", "kind": "int2", "urn": "text", "item_hash": "bytea",
-        "content_hash": "bytea", "offers": "int4", "offers_rejected": "int4", "issues": "jsonb",
+        "content_hash": "bytea", "offers": "int4", "offers_rejected": "int4", "issues": "jsonb", "decoded": "bool",
+        "brand_urn": "text", "brand_name": "text", "category": "text", "group_urn": "text",
     },
     "issues": {
         "shard": "text", "severity": "text", "code": "text", "position": "int4", "path": "text", "message": "text",
@@ -134,7 +136,7 @@ class StagingTables:
     def category_paths(self, connection: Connection) -> list[str]:
         """The categories that staged items name."""
         rows = connection.execute(
-            text(f"SELECT DISTINCT category FROM {self.name('items')} WHERE category IS NOT NULL")
+            text(f"SELECT DISTINCT category FROM {self.name('occurrences')} WHERE category IS NOT NULL")
         )
         return list(rows.scalars())
 
@@ -143,7 +145,7 @@ class StagingTables:
         connection.exec_driver_sql(
             f"CREATE INDEX IF NOT EXISTS items_{self.run_id.hex}_place ON {self.name('items')} (shard, position)"
         )
-        connection.exec_driver_sql(f"ANALYZE {self.name('items')} (shard, position, kind, urn)")
+        connection.exec_driver_sql(f"ANALYZE {self.name('items')} (shard, position)")
         connection.exec_driver_sql(f"ANALYZE {self.name('offers')} (shard, position)")
         connection.exec_driver_sql(f"ANALYZE {self.name('occurrences')} (shard, position, kind, urn)")
 

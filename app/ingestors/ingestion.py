@@ -14,7 +14,7 @@ from app.cmp.feed import MalformedDocumentError, parse_index
 from app.core.config import Settings
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.ingestors.base import IngestorError, SourceError, ValidationError
+from app.ingestors.base import IngestorError, ProcessingError, SourceError, ValidationError
 from app.ingestors.config import IngestorEntry
 from app.ingestors.handlers.feed import FeedFailedError, FeedHandler, FeedHeldError
 from app.ingestors.handlers.reading import FeedRequest
@@ -90,6 +90,12 @@ class Ingestion:
             targets = [_Target(None, error=error)]
         if "feed" in self._options.steps and self._entry.feed_path is not None:
             targets = [self._owner_of_feed(self._entry.feed_path, targets)]
+        elif "feed" in self._options.steps and not targets:
+            unknown = ProcessingError(
+                f"The registry of the ingestor {self._entry.name!r} was never read, so its feeds are not known",
+                remedy="Ingest it without --only, or with --only registry first.",
+            )
+            targets = [_Target(None, error=unknown)]
         self._registry_seconds = time.monotonic() - began
         return targets
 

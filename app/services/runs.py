@@ -125,9 +125,10 @@ def drop_leftovers(database: Database) -> int:
         active = connection.execute(
             text(f"{_HOLDERS} WHERE id = ANY(:ids) AND status = 'running'"), {"ids": runs}
         ).all()
-        for holder in filter(_is_lost, active):
+        lost = [holder for holder in active if _is_lost(holder)]
+        for holder in lost:
             _end_lost(connection, holder)
-        over = set(runs) - {holder.id for holder in active if not _is_lost(holder)}
+        over = set(runs) - {holder.id for holder in active} | {holder.id for holder in lost}
         for run_id in over:
             StagingTables(run_id).drop(connection)
     return len(over)

@@ -1,11 +1,14 @@
 """What a user is told when a publication is held, broken or gone, and when the database is."""
 
+import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import CommandLine
+from tests.acceptance.conftest import COMMAND, CommandLine
 from tests.support.feeds import FeedFolder, product
 
 PRODUCTS = 30
@@ -72,6 +75,20 @@ def test_a_broken_shard_fails_with_its_byte(publisher: Publisher, node: CommandL
     printed = node.done("issues", "--organization", publisher.organization, "--severity", "error")
     assert "in the publication that was not applied" in printed
     assert "error shard-unreadable" in printed
+
+
+def test_progress_is_shown_on_a_terminal(publisher: Publisher, node: CommandLine) -> None:
+    screen, terminal = os.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "LOG_LEVEL": "info", **node.environment}
+    command = [str(COMMAND), *map(str, publisher.arguments("--full", "--json"))]
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=terminal, timeout=120, check=True)
+    os.close(terminal)
+    shown = os.read(screen, 100_000).decode()
+    os.close(screen)
+    assert json.loads(result.stdout)["status"] == "success"
+    assert "reading shards" in shown
+    assert "1/1" in shown
+    assert "run ended" in shown
 
 
 def test_an_unreachable_registry_degrades(publisher: Publisher, node: CommandLine) -> None:

@@ -35,6 +35,7 @@ def test_help_and_version_need_nothing(command: CommandLine) -> None:
         (["runs", "--limit", "many"], "--limit"),
         (["validate", "nowhere.json"], "nowhere.json"),
         (["validate", "."], "directory"),
+        (["validate", "https://acme.example/feed.json"], "is a URL"),
     ],
 )
 def test_wrong_usage_is_named(command: CommandLine, arguments: list[str], told: str) -> None:

@@ -23,7 +23,8 @@ settings.register_profile("thorough", parent=_PATIENT, max_examples=1000, phases
 def shared_url(server_url: str) -> str:
     """A database that tests share, each of which empties it first: ten times as fast as one for each."""
     _administrate(server_url, f"CREATE DATABASE shared TEMPLATE {_TEMPLATE}")
-    _administrate(server_url, "ALTER DATABASE shared SET synchronous_commit = off")
+    _administrate(server_url, "ALTER SYSTEM SET fsync = off")
+    _administrate(server_url, "SELECT pg_reload_conf()")
     return _named(server_url, "shared")
 
 

@@ -1,14 +1,14 @@
 """After any history of publications the catalogue is what one clean ingestion of the last of them gives."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase
-from tests.conftest import _administrate, _named, _TEMPLATE
+from app.ingestors.handlers import shards
+from tests.conftest import _TEMPLATE, _administrate, _named
 from tests.support.feeds import FeedFolder
 from tests.support.histories import Step, histories
 from tests.support.nodes import Node, counters
@@ -18,13 +18,14 @@ ENTRY = {"name": "acme", "registry": "registry.json"}
 
 
 @pytest.fixture(scope="module")
-def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node, FeedFolder]]:
+def pair(
+    shared_url: str, server_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Node, Node, FeedFolder]]:
     """A node that lives through a history, one that is emptied before each publication, and what both read."""
     folder = FeedFolder(tmp_path_factory.mktemp("convergence") / "publisher")
     nodes = []
     for name in ("lived", "clean"):
         _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-        _administrate(server_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
         url = _named(server_url, name)
         own = Settings(_env_file=None, database_url=url, log_level="error")
         nodes.append(Node(LiveDatabase(url), own, folder.path, [ENTRY]))
@@ -34,7 +35,16 @@ def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="module")
+def small_windows() -> Iterator[None]:
+    """Items are compared with what is known of them two at a time, so that small shards have several windows too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "WINDOW", 2)
+        yield
+
+
 @pytest.mark.timeout(7200 if PROFILE == "thorough" else 300)
+@pytest.mark.usefixtures("small_windows")
 @given(history=histories())
 @settings(settings.get_profile(PROFILE))
 def test_every_history_converges(pair: tuple[Node, Node, FeedFolder], history: list[Step]) -> None:

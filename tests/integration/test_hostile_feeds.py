@@ -292,7 +292,7 @@ def test_texts_are_cleaned_and_cut_and_never_fail_a_transaction(node: Node, fold
         encode(product(7, url="https://acme.example/" + "u" * 3000, image="javascript:alert(1)")),
         encode(product(8, isVariantOf={"@id": "urn:cmp:" + "g" * 3000})),
         encode(product(9, brand={"identifier": {"value": "urn:cmp:brand:nameless"}})),
-        encode(product(10, gtin=["1" * 13] * 1000, category="𝔸" * 1000, offers=[{}] * 40_000)),
+        encode(product(10, gtin=["1" * 13] * 1000, category="\U0001f4a1" * 1000, offers=[{}] * 40_000)),
         encode(product(11, category="> > >", brand={"name": "\u0000"}, sku="\ud83d")),
         encode(product(12, category="C" * 3000)),
         encode(group(1, variesBy=["v" * 3000] * 500, productGroupID="g" * 3000, name="\u0000G")),

@@ -357,6 +357,16 @@ def test_a_feed_that_says_nobodys_name_needs_a_registry(node: Node, folder: Feed
     assert "feed-is-shard" in node.codes()
 
 
+def test_a_feed_alone_of_a_registry_nobody_read_is_an_error(node: Node, folder: FeedFolder) -> None:
+    folder.publish([product(1)])
+    report = node.start(steps=("feed",))
+    assert report["status"] == "failed"
+    assert "'acme'" in str(report["runs"][0]["error"])
+    assert node.start(steps=("registry",))["status"] == "success"
+    assert node.start(steps=("feed",))["status"] == "success"
+    assert node.products() == {"1": "Lamp 1"}
+
+
 def test_the_promised_ways_in(node: Node, folder: FeedFolder) -> None:
     folder.publish([product(1)])
     registry, feed = "publisher/registry.json", "publisher/feed/index.json"

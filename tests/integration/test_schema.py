@@ -1,8 +1,11 @@
 """The migrations lead to the models, and back."""
 
+from pathlib import Path
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from app.db import schema
@@ -33,3 +36,8 @@ def test_an_outdated_database_is_refused_unless_it_is_ours_to_upgrade(database: 
         schema.prepare(database, upgrade_it=False)
     schema.prepare(database, upgrade_it=True)
     schema.prepare(database, upgrade_it=False)
+
+
+def test_the_revision_the_code_needs_is_the_newest_migration() -> None:
+    scripts = ScriptDirectory(Path(schema.__file__).parent / "migrations")
+    assert scripts.get_current_head() == schema.REVISION

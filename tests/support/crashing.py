@@ -1,8 +1,5 @@
-"""Ingestions in processes of their own, that die where they are told to.
-
-    python -m tests.support.crashing crash POINT DATABASE_URL ROOT
-    python -m tests.support.crashing together NUMBER DATABASE_URL ROOT
-"""
+"""Ingestions in processes of their own: `crash POINT DATABASE_URL ROOT` dies where it is told to, and
+`together NUMBER DATABASE_URL ROOT` is so many at once."""
 
 import json
 import os

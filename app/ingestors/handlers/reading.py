@@ -14,7 +14,7 @@ from app.cmp.recipe import RECIPE
 from app.db.publication import Publication, PublishedShard
 from app.db.session import Database
 from app.db.staging import IssueRow, StagingTables
-from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
+from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError, ValidationError
 from app.ingestors.handlers.shards import ShardStager
 from app.ingestors.progress import Progress
 from app.ingestors.sources.base import BaseSource, Document
@@ -68,7 +68,7 @@ class Reading:
 
     @property
     def fingerprint(self) -> bytes:
-        """Of the publication: how it is read, the shards and their bytes, in order, and what is wrong with the index."""
+        """Of the publication: how it is read, its shards and their bytes in order, and what is wrong with its index."""
         digest = hashlib.sha256(self.request.context_hash)
         for ordinal, ref in enumerate(self.refs):
             shard = self.shards.get(ordinal)
@@ -140,13 +140,19 @@ class PublicationReader:
         return reading
 
     def read_again(self, reading: Reading, positions: Mapping[int, Collection[int]]) -> None:
-        """Stages the shards of these ordinals, whether they changed or not, with the items at these positions."""
+        """Stages the shards of these ordinals, whether they changed or not, with the items at these positions.
+        Raises `SourceError` or `ValidationError` when one cannot be read any more."""
         for ordinal, forced in positions.items():
             ref = reading.refs[ordinal]
             with self._database.transaction() as connection:
                 self._tables.forget(connection, ordinal, ref.url)
             with self._open(reading, ref) as document:
-                reading.shards[ordinal] = self._stage(reading, ordinal, document, forced)
+                try:
+                    reading.shards[ordinal] = self._stage(reading, ordinal, document, forced)
+                except MalformedDocumentError as error:
+                    raise ValidationError(
+                        f"{ref.url} changed while it was read: {error}", remedy="The next run reads it anew."
+                    ) from error
 
     def _list(self, reading: Reading) -> Document | None:
         """Reads the index; returns the document when the feed is a single shard."""

@@ -29,8 +29,8 @@ class RegistryHandler:
         self._source = source
 
     def ingest(self, ingestor: str, path: str) -> RegistryReport:
-        """Reads the registry at `path` for the ingestor that owns what it registers. Raises `SourceError` when it cannot
-        be had, `ValidationError` when what was had is no registry."""
+        """Reads the registry at `path` for the ingestor that owns what it registers. Raises `SourceError` when it
+        cannot be had, `ValidationError` when what was had is no registry."""
         with self._source.open(path) as document:
             try:
                 registry = parse_registry(document.content())

@@ -98,7 +98,7 @@ class ShardStager:
             issues = Jsonb(item.issues) if item.issues else None
             self._batch.occurrences.append(
                 (self._ordinal, position, item.kind, item.urn, item.item_hash, item.content_hash, item.offers,
-                 item.offers_rejected, issues)
+                 item.offers_rejected, issues, False, None, None, None, None)
             )  # fmt: skip
 
     def _decode(self, position: int, raw: msgspec.Raw, item_hash: bytes) -> None:
@@ -108,12 +108,14 @@ class ShardStager:
         if isinstance(parsed, RejectedItem):
             self._products += 1
             self._rejected += 1
-            self._batch.occurrences.append((self._ordinal, position, REJECTED, None, item_hash, None, 0, 0, None))
+            self._batch.occurrences.append(
+                (self._ordinal, position, REJECTED, None, item_hash, None, 0, 0, None, False, None, None, None, None)
+            )
             return
         item = parsed.item
-        offers, offers_rejected = 0, 0
+        offers, offers_rejected, group_urn = 0, 0, None
         if isinstance(item, ProductItem):
-            kind = PRODUCT
+            kind, group_urn = PRODUCT, item.group_urn
             offers, offers_rejected = item.offers_read, item.offers_rejected
             self._batch.items.append(_product_row(self._ordinal, position, item, self._compress(raw)))
             self._batch.offers.extend(
@@ -127,7 +129,7 @@ class ShardStager:
         self._count(kind, offers, offers_rejected)
         self._batch.occurrences.append(
             (self._ordinal, position, kind, item.urn, item_hash, item.content_hash, offers, offers_rejected,
-             _own_issues(parsed))
+             _own_issues(parsed), True, item.brand_urn, item.brand_name, item.category, group_urn)
         )  # fmt: skip
 
     def _count(self, kind: int, offers: int, offers_rejected: int) -> None:
@@ -161,17 +163,15 @@ class ShardStager:
 
 def _product_row(shard: int, position: int, item: ProductItem, raw: bytes) -> ItemRow:
     return (
-        shard, position, PRODUCT, item.urn, item.content_hash, item.text_hash, item.sku, item.name, item.description,
-        item.url, item.image, item.brand_name, item.brand_urn, item.category, item.group_urn, item.gtins, item.mpn,
-        None, [], raw,
+        shard, position, item.text_hash, item.sku, item.name, item.description, item.url, item.image,
+        item.brand_name, item.gtins, item.mpn, None, [], raw,
     )  # fmt: skip
 
 
 def _group_row(shard: int, position: int, item: GroupItem, raw: bytes) -> ItemRow:
     return (
-        shard, position, GROUP, item.urn, item.content_hash, None, None, item.name, item.description, item.url,
-        item.image, item.brand_name, item.brand_urn, item.category, None, [], None, item.group_id, item.varies_by,
-        raw,
+        shard, position, None, None, item.name, item.description, item.url, item.image, item.brand_name, [], None,
+        item.group_id, item.varies_by, raw,
     )  # fmt: skip
 
 
