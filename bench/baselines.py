@@ -39,8 +39,8 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def copy_and_insert(database: LiveDatabase, folder: Path) -> float:
-    """Seconds to COPY the products, offers and occurrences of a feed into unlogged tables, shard by shard, and
-    to insert them into tables like the catalogue's: parsed, compressed and hashed before the clock starts, nothing compared."""
+    """Seconds to COPY the products, offers and occurrences of a feed into unlogged tables, shard by shard, and to
+    insert them into tables like the catalogue's: parsed, compressed and hashed before the clock starts."""
     shards = _parsed(folder)
     with database.transaction() as connection:
         for table, columns in _TABLES.items():
