@@ -1,7 +1,7 @@
 # Everything happens in .venv; PYTHON may name another interpreter of 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .PHONY: help demo test lint unit bench relevance lock clean
 
