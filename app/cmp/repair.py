@@ -5,6 +5,9 @@ text by UTF-16 units leaves half surrogate pairs.
 """
 
 import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _CONSTANT = re.compile(
@@ -26,12 +29,11 @@ class Repaired:
 
     text: bytes
     kinds: tuple[str, ...]
-    quoted: tuple[int, ...] = ()
+    quoted: Sequence[int] = ()
 
     def original(self, offset: int) -> int:
         """The place in the text as it was of a place in the mended one."""
-        before = sum(1 for at in self.quoted if at < offset)
-        return offset - 2 * before
+        return offset - 2 * bisect_left(self.quoted, offset)
 
 
 def repair(text: bytes) -> Repaired:
@@ -48,23 +50,25 @@ def repair(text: bytes) -> Repaired:
         if whole != mended:
             kinds.append("half surrogate pairs")
         mended = whole
-    return Repaired(mended, tuple(kinds), tuple(quoted))
+    return Repaired(mended, tuple(kinds), quoted)
 
 
 def _whole_pair(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if escape[1] else escape[0]
 
 
-def _quote_constants(text: bytes) -> tuple[bytes, list[int]]:
-    pieces: list[bytes | memoryview] = []
-    view = memoryview(text)
-    quoted: list[int] = []
+def _quote_constants(text: bytes) -> "tuple[bytes, array[int]]":
+    """The text with bare constants in quotes, and where. A hostile text is nothing but constants: each costs little."""
+    quoted = array("q")
+    mended = bytearray()
     end = 0
-    for match in _CONSTANT.finditer(text):
-        if match[1] not in (b"NaN", b"Infinity", b"-Infinity"):
-            continue
-        start = match.start(1)
-        quoted.append(start + 2 * len(quoted))
-        pieces += (view[end:start], b'"', match[1], b'"')
-        end = match.end(1)
-    return (b"".join((*pieces, view[end:])) if pieces else text), quoted
+    with memoryview(text) as view:
+        for match in _CONSTANT.finditer(text):
+            if match[1] not in (b"NaN", b"Infinity", b"-Infinity"):
+                continue
+            quoted.append(match.start(1) + 2 * len(quoted))
+            mended += view[end : match.start(1)]
+            mended += b'"%b"' % match[1]
+            end = match.end(1)
+        mended += view[end:]
+    return (bytes(mended) if quoted else text), quoted

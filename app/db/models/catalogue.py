@@ -68,6 +68,23 @@ class Product(Base):
             "group_id",
             postgresql_where=text("group_id IS NOT NULL AND deleted_at IS NULL"),
         ),
+        # What search looks identifiers up by, and filters by.
+        Index("ix_products_sku_any", text('lower(sku COLLATE "C")'), postgresql_where=LIVE),
+        Index(
+            "ix_products_mpn",
+            text('lower(mpn COLLATE "C")'),
+            postgresql_where=text("deleted_at IS NULL AND mpn IS NOT NULL"),
+        ),
+        Index(
+            "ix_products_gtins",
+            "gtins",
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+            postgresql_where=LIVE,
+        ),
+        Index("ix_products_brand", "brand_id", postgresql_where=LIVE),
+        Index("ix_products_brand_name", text("lower(brand_name)"), postgresql_where=LIVE),
+        Index("ix_products_category", "category_id", postgresql_where=LIVE),
         Index("ix_products_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 

@@ -162,6 +162,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_products")),
     )
     op.create_index(
+        "ix_products_sku_any",
+        "products",
+        [sa.text('lower(sku COLLATE "C")')],
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_index(
+        "ix_products_mpn",
+        "products",
+        [sa.text('lower(mpn COLLATE "C")')],
+        postgresql_where=sa.text("deleted_at IS NULL AND mpn IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_products_gtins",
+        "products",
+        ["gtins"],
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_index("ix_products_brand", "products", ["brand_id"], postgresql_where=sa.text("deleted_at IS NULL"))
+    op.create_index(
+        "ix_products_brand_name",
+        "products",
+        [sa.text("lower(brand_name)")],
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_index("ix_products_category", "products", ["category_id"], postgresql_where=sa.text("deleted_at IS NULL"))
+    op.create_index(
         "ix_products_deleted",
         "products",
         ["deleted_at"],
