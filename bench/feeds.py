@@ -1,5 +1,6 @@
 """Deterministic synthetic feeds: a registry of one organization, an index, shards of 1,000 products of about 2.2 kB."""
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -11,13 +12,10 @@ from uuid import NAMESPACE_DNS, uuid5
 SHARD = 1000
 GROUP = 50  # products between two groups; the two after a group are its variants
 _ORGANIZATION = f"urn:cmp:org:{uuid5(NAMESPACE_DNS, 'bench.example')}"
-_WORDS = (  # noqa: SIM905 - eighty words read better so than as a list
-    "steel cotton travel kitchen garden light heavy compact folding wireless quiet warm soft bright modern classic "
-    "portable robust waterproof organic recycled premium everyday outdoor office bottle lamp chair keyboard jacket "
-    "speaker kettle notebook backpack mattress drill camera tent glove helmet filter blanket charger mirror basket "
-    "designed made built keeps holds fits works lasts carries protects opens closes cleans dries stores folds with "
-    "without under above inside during between every second third double single large small medium long short"
-).split()
+# Five thousand made-up words, used as often as words of a language are: a few everywhere, most hardly ever.
+_SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "zu", "an", "el")
+_WORDS = ["".join(syllables) for syllables in itertools.product(_SYLLABLES, repeat=3)]
+_OFTEN = list(itertools.accumulate(1 / (rank + 5) for rank in range(len(_WORDS))))
 _CATEGORIES = [f"Department {n % 12} > Aisle {n % 60} > Shelf {n}" for n in range(240)]
 
 
@@ -160,7 +158,7 @@ def _group_urn(number: int) -> str:
 
 
 def _sentence(source: random.Random, words: int) -> str:
-    return " ".join(source.choices(_WORDS, k=words)).capitalize()
+    return " ".join(source.choices(_WORDS, cum_weights=_OFTEN, k=words)).capitalize()
 
 
 def _dump(path: Path, document: dict[str, Any]) -> None:

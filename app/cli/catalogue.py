@@ -17,7 +17,6 @@ from app.core.errors import DiscoveryNodeError
 from app.services import products, vectors
 from app.services.search import SearchFilters, SearchHit
 from app.services.search import search as find
-from app.vectors.embedders import Embedder, create_embedder
 
 _KEYS = ("urn", "name", "brand", "category", "price", "currency", "availability", "url", "score", "organization")
 
@@ -30,7 +29,7 @@ def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> 
     """Prints the best hits."""
     found = settings()
     with reading(found) as connection:
-        hits = find(connection, _embedder(connection, found), query, filters, limit)
+        hits = find(connection, vectors.query_embedder(connection, found), query, filters, limit)
         names = organization_names(connection, {hit.organization for hit in hits})
         why = "" if hits or as_json else _why_nothing(connection, found, filters)
     if as_json:
@@ -56,12 +55,6 @@ def product(urn: str, *, as_json: bool) -> None:
         console().print(shown, soft_wrap=True)
 
 
-def _embedder(connection: Connection, settings: Settings) -> Embedder:
-    """The configured model in the variant the index was built with."""
-    live = vectors.live_generation(connection)
-    return create_embedder(settings, live.identity["variant"] if live else None)
-
-
 def _document(hit: SearchHit) -> dict[str, Any]:
     values = asdict(hit)
     return {key: values[key] for key in _KEYS}
@@ -69,7 +62,7 @@ def _document(hit: SearchHit) -> dict[str, Any]:
 
 def _why_nothing(connection: Connection, settings: Settings, filters: SearchFilters) -> str:
     """What to do when nothing is found. The empty query finds whatever there is."""
-    if not find(connection, _embedder(connection, settings), "", limit=1):
+    if not find(connection, vectors.query_embedder(connection, settings), "", limit=1):
         return "Nothing is in the catalogue yet. Run `discovery-node ingest`."
     if vectors.live_generation(connection) is None:
         return "No product is indexed yet. Run `discovery-node ingest --only vector`."

@@ -58,7 +58,7 @@ class Ingestion:
 
     def __init__(
         self, database: Database, settings: Settings, entry: IngestorEntry, options: Options, progress: Progress,
-        vectors: VectorHandler,
+        vectors: VectorHandler | None,
     ) -> None:  # fmt: skip
         self._database = database
         self._settings = settings
@@ -186,7 +186,7 @@ class Ingestion:
         if "feed" in self._options.steps:
             with _step(report, "feed"):
                 self._ingest_feed(run, organization_id, report)
-        if "vector" in self._options.steps:
+        if self._vectors is not None:
             with _step(report, "vector"):
                 report["vector"] = self._vectors.run([organization_id]).as_dict()
         with _step(report, None), self._database.transaction() as connection:

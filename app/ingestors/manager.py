@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from uuid import uuid4
 
 from app.core.config import Settings, get_settings
 from app.db import schema
 from app.db.session import Database, LiveDatabase, connect, dry_run
+from app.db.staging import StagingTables
 from app.ingestors.config import IngestionConfig, IngestorEntry, load_config
+from app.ingestors.handlers.reading import FeedRequest, PublicationReader
 from app.ingestors.handlers.vector import VectorHandler
 from app.ingestors.ingestion import Ingestion, Options
 from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
-from app.services import runs
+from app.ingestors.sources.factory import SourceFactory
+from app.services import feeds, organizations, runs
 
 
 class IngestorManager:
@@ -73,6 +77,22 @@ class IngestorManager:
         entries = [self._entry(source_type, registry=registry_path)] if registry_path else self._config.ingestion
         return self._ingest(entries, Options(steps=("vector",)))
 
+    def has_feed_updates(self, source_type: str, feed_path: str) -> bool:
+        """Whether the feed is another than the one in the catalogue, and than the one that was tried last."""
+        entry = self._entry(source_type, feed_path=feed_path)
+        database = self._database
+        with database.transaction() as connection:
+            organization = feeds.organization_of_path(connection, source_type, feed_path)
+            if organization is None:
+                return True
+            publisher = organizations.publisher(connection, organization)
+            state = feeds.find_feed(connection, organization)
+        assert state is not None  # noqa: S101 - the organization was found by it
+        request = FeedRequest(entry.name, source_type, feed_path, publisher, entry.options_hash())
+        source = SourceFactory.create(source_type, entry.source_config())
+        reader = PublicationReader(database, source, StagingTables(uuid4()), self._progress)
+        return reader.look(request, state).fingerprint not in (state.fingerprint, state.attempted_fingerprint)
+
     def _entry(self, source_type: str, *, registry: str | None = None, feed_path: str | None = None) -> IngestorEntry:
         """The entry with that path, else one made up for it, without options and relative to the working folder."""
         if self._given_config or self._settings.ingestion_config_path.exists():
@@ -93,12 +113,14 @@ class IngestorManager:
         return {"status": status, "runs": reports}
 
     def _run(self, database: Database, entries: Sequence[IngestorEntry], options: Options) -> list[RunReport]:
-        vectors = VectorHandler(database, self._settings, self._progress, dry_run=options.dry_run)
+        vectors = None
+        if "vector" in options.steps:
+            vectors = VectorHandler(database, self._settings, self._progress, dry_run=options.dry_run)
         reports = [
             report
             for entry in entries
             for report in Ingestion(database, self._settings, entry, options, self._progress, vectors).run()
         ]
-        if "vector" in options.steps:
+        if vectors is not None:
             vectors.finish()
         return reports

@@ -1,10 +1,10 @@
 """Feeds: how far the catalogue has followed them, and what of a shard is known already."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from app.db.publication import ShardCounts
 from app.db.session import driver_connection
@@ -62,6 +62,18 @@ def open_feed(connection: Connection, organization_id: int, ingestor: str, sourc
             """),
         {"organization": organization_id, "ingestor": ingestor, "source_type": source_type, "path": path},
     ).one()
+    return _state(connection, row)
+
+
+def find_feed(connection: Connection, organization_id: int) -> FeedState | None:
+    """The feed of an organization, if it was read before."""
+    row = connection.execute(
+        text("SELECT * FROM feeds WHERE organization_id = :organization"), {"organization": organization_id}
+    ).one_or_none()
+    return None if row is None else _state(connection, row)
+
+
+def _state(connection: Connection, row: Row[Any]) -> FeedState:
     shards = connection.execute(text("SELECT * FROM feed_shards WHERE feed_id = :feed"), {"feed": row.id})
     return FeedState(
         id=row.id,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from app.cmp.text import search_text
-from app.core.errors import DiscoveryNodeError
+from app.core.config import Settings
+from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
+from app.vectors import embedders
 from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
 from app.vectors.indexes.pgvector import PendingText, PgVectorIndex
 
@@ -85,6 +88,22 @@ class VectorReport:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
+
+
+def configured(settings: Settings) -> EmbedderFactory:
+    """What makes embedders of the configured model. Raises `ConfigurationError` for an index there is not."""
+    if settings.vector_provider != "pgvector":
+        raise ConfigurationError(
+            f"VECTOR_PROVIDER={settings.vector_provider} is not supported by this version",
+            remedy="Set VECTOR_PROVIDER=pgvector: the index is then kept in PostgreSQL.",
+        )
+    return cache(partial(embedders.create_embedder, settings))
+
+
+def query_embedder(connection: Connection, settings: Settings) -> Embedder:
+    """The configured model, in the variant of the live index."""
+    live = live_generation(connection)
+    return configured(settings)(live.identity["variant"] if live else None)
 
 
 def generation_identity(embedder: EmbedderIdentity) -> dict[str, Any]:

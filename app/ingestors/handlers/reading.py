@@ -46,12 +46,13 @@ class FeedRequest:
 
 @dataclass
 class Reading:
-    """How far a publication is read. `problems` are shards, or the index, that could not be; `transient` while
-    nothing but fetching failed."""
+    """How far a publication is read: `hashes` of the shards that were fetched, by ordinal, and those that were read.
+    `problems` are shards, or the index, that could not be; `transient` while nothing but fetching failed."""
 
     request: FeedRequest
     state: FeedState
     refs: list[ShardRef] = field(default_factory=list)
+    hashes: dict[int, bytes] = field(default_factory=dict)
     shards: dict[int, PublishedShard] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
     problems: list[Issue] = field(default_factory=list)
@@ -68,13 +69,13 @@ class Reading:
 
     @property
     def fingerprint(self) -> bytes:
-        """Of the publication: how it is read, its shards and their bytes in order, and what is wrong with its index."""
+        """Of how the publication is read, its shards and their bytes, in order, and what is wrong with its index."""
         digest = hashlib.sha256(self.request.context_hash)
         for ordinal, ref in enumerate(self.refs):
-            shard = self.shards.get(ordinal)
-            digest.update(b"%b\0%b\0" % (ref.url.encode(), shard.bytes_hash if shard else b"unread"))
-        for issue in (*self.issues, *self.problems):
-            digest.update(issue.message.encode())
+            digest.update(b"%b\0%b\0" % (ref.url.encode(), self.hashes.get(ordinal, b"unread")))
+        for problem in self.problems:
+            if problem.shard is None:
+                digest.update(problem.message.encode())
         return digest.digest()
 
     def publication(self, staging: StagingTables) -> Publication:
@@ -128,6 +129,18 @@ class PublicationReader:
                     self._tables.create(connection)
                 self._created = True
 
+    def look(self, request: FeedRequest, state: FeedState) -> Reading:
+        """Fetches the publication without reading it: enough for its fingerprint."""
+        reading = Reading(request, state)
+        document = self._list(reading)
+        for ordinal, ref in enumerate(reading.refs):
+            try:
+                with document or self._open(reading, ref) as fetched:
+                    reading.hashes[ordinal] = fetched.sha256
+            except SourceError as error:
+                reading.fail(_unfetched(ref, error), transient=error.transient)
+        return reading
+
     def read(self, request: FeedRequest, state: FeedState) -> Reading:
         """Reads everything that can be read; what cannot is a problem of the reading."""
         reading = Reading(request, state)
@@ -147,6 +160,7 @@ class PublicationReader:
             with self._database.transaction() as connection:
                 self._tables.forget(connection, ordinal, ref.url)
             with self._open(reading, ref) as document:
+                reading.hashes[ordinal] = document.sha256
                 try:
                     reading.shards[ordinal] = self._stage(reading, ordinal, document, forced)
                 except MalformedDocumentError as error:
@@ -195,13 +209,13 @@ class PublicationReader:
         ref = reading.refs[ordinal]
         try:
             with whole or self._open(reading, ref) as document:
+                reading.hashes[ordinal] = document.sha256
                 known = reading.known(ref)
                 if known is not None and known.bytes_hash == document.sha256:
                     return PublishedShard(ordinal, ref.url, known.bytes_hash, staged=False, counts=known.counts)
                 return self._stage(reading, ordinal, document, frozenset())
         except SourceError as error:
-            code = _CODES.get(type(error), "shard-unreadable")
-            return _Unreadable(Issue(code, f"{ref.url}: {error}", shard=ref.url), error.transient)
+            return _Unreadable(_unfetched(ref, error), error.transient)
         except MalformedDocumentError as error:
             return _Unreadable(Issue("shard-unreadable", f"{ref.url}: {error}", shard=ref.url), transient=False)
 
@@ -227,6 +241,10 @@ def _check_owner(reading: Reading, index: FeedIndex) -> None:
     if index.organization_urn not in (None, own):
         found = f"The feed is that of {index.organization_urn}, and was listed as that of {own}."
         reading.fail(Issue("foreign-feed", found, "orgid", index.organization_urn), transient=False)
+
+
+def _unfetched(ref: ShardRef, error: SourceError) -> Issue:
+    return Issue(_CODES.get(type(error), "shard-unreadable"), f"{ref.url}: {error}", shard=ref.url)
 
 
 def _name(path: str) -> str:

@@ -1,14 +1,12 @@
 """The vector step: what was merged becomes what is found."""
 
 from collections.abc import Sequence
-from functools import cache
 
 from app.core.config import Settings
 from app.db.session import Database
 from app.ingestors.progress import NoProgress, Progress
 from app.services import vectors
 from app.services.vectors import EmbedderFactory, VectorReport
-from app.vectors.embedders import Embedder, Variant, create_embedder
 
 
 class VectorHandler:
@@ -25,10 +23,9 @@ class VectorHandler:
         create: EmbedderFactory | None = None,
     ) -> None:
         self._database = database
-        self._settings = settings
         self._progress = progress or NoProgress()
         self._dry_run = dry_run
-        self._create = cache(create or self._configured)
+        self._create = create or vectors.configured(settings)
         self._has_run = False
 
     def run(self, organization_ids: Sequence[int] | None = None) -> VectorReport:
@@ -44,6 +41,3 @@ class VectorHandler:
         nothing when no run succeeded."""
         if self._has_run:
             vectors.complete(self._database, self._create)
-
-    def _configured(self, variant: Variant | None) -> Embedder:
-        return create_embedder(self._settings, variant)
