@@ -26,7 +26,7 @@ def test_every_command_of_the_readme_runs(command: CommandLine) -> None:
 def test_the_transcript_is_what_make_demo_prints(tmp_path: Path) -> None:
     (transcript,) = (block for language, block in BLOCKS if language == "text")
     done = subprocess.run(
-        ["make", "demo"],
+        ["make", "--no-print-directory", "demo"],
         cwd=ROOT,
         env=os.environ
         | {"DATA_DIR": str(tmp_path), "COLUMNS": "200", "PATH": f"{COMMAND.parent}:{os.environ['PATH']}"},

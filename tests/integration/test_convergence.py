@@ -43,7 +43,7 @@ def small_windows() -> Iterator[None]:
         yield
 
 
-@pytest.mark.timeout(7200 if PROFILE == "thorough" else 300)
+@pytest.mark.timeout(7200 if PROFILE == "thorough" else 600)
 @pytest.mark.usefixtures("small_windows")
 @given(history=histories())
 @settings(settings.get_profile(PROFILE))

@@ -351,6 +351,19 @@ def test_a_duplicate_in_an_unchanged_shard_takes_over_when_the_winner_goes(node:
     assert node.codes(code="duplicate-urn") == []
 
 
+def test_shards_that_change_places_alone_change_the_winner(node: Node, folder: FeedFolder) -> None:
+    shards = [Shard("a.json", [product(1, name="First")]), Shard("b.json", [product(1, name="Second")])]
+    folder.write(Publication(shards))
+    node.run()
+    assert node.products() == {"1": "Second"}
+    folder.write(Publication(shards[::-1]))
+    run = node.run()
+    assert node.products() == {"1": "First"}
+    assert run["feed"]["products"]["updated"] == 1
+    [issue] = node.issues(code="duplicate-urn")
+    assert [place["shard"] for place in issue["places"]] == ["b.json"]
+
+
 def test_the_same_sku_under_two_urns_is_a_warning_and_both_stay(node: Node, folder: FeedFolder) -> None:
     folder.publish([product(1, sku="S")], [product(2, sku="S")])
     node.run()

@@ -73,9 +73,9 @@ class Reading:
         digest = hashlib.sha256(self.request.context_hash)
         for ordinal, ref in enumerate(self.refs):
             digest.update(b"%b\0%b\0" % (ref.url.encode(), self.hashes.get(ordinal, b"unread")))
-        for problem in self.problems:
-            if problem.shard is None:
-                digest.update(problem.message.encode())
+        of_index = [problem for problem in self.problems if problem.shard is None]
+        for issue in (*self.issues, *of_index):
+            digest.update(issue.message.encode())
         return digest.digest()
 
     def publication(self, staging: StagingTables) -> Publication:
