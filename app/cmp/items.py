@@ -1,7 +1,9 @@
 """Items: bytes in, a product or a group out, or the reasons why not. Never an exception, whatever the bytes."""
 
+from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
@@ -40,6 +42,7 @@ from app.cmp.urns import group_urn, product_urn
 __all__ = ["GroupItem", "ItemContext", "Offer", "ParsedItem", "ProductItem", "RejectedItem", "parse_item"]
 
 _DECODER = msgspec.json.Decoder(float_hook=msgspec.Raw)
+_EXACT = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 _SEED = sha256(b"recipe %d\n" % RECIPE)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
@@ -62,6 +65,16 @@ def parse_item(raw: msgspec.Raw | bytes, context: ItemContext) -> ParsedItem | R
         return RejectedItem([*issues, error.issue])
     except RecursionError:
         return RejectedItem([*issues, Issue("item-too-deep", "The item is nested too deep to be read.")])
+
+
+def decode_item(raw: bytes) -> Fields:
+    """The whole item as it was published, mended where `parse_item` mends it; fractions are Decimals. For items that
+    `parse_item` accepted."""
+    try:
+        value: Fields = _EXACT.decode(raw)
+    except _UNREADABLE:
+        value = _EXACT.decode(repair(raw.decode("utf-8", "replace").encode()).text)
+    return value
 
 
 def _decode(raw: msgspec.Raw | bytes, issues: list[Issue]) -> Fields:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import zstandard
 from sqlalchemy import Connection, Row, text
 
+from app.cmp.items import decode_item
 from app.cmp.urns import is_uuid, organization_of, organization_urn
 from app.core.errors import DiscoveryNodeError
 
 # A number beyond any float becomes infinite, not an error.
-_DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=float)
 
 
 class ProductDeletedError(DiscoveryNodeError):
@@ -57,7 +56,7 @@ def get(connection: Connection, urn: str) -> ProductDocument | None:
     sellers.sort(key=lambda row: _canonical(organization_of(row.organization)) != named)  # stable: else the oldest
     owner = sellers[0]
     raw = connection.execute(text("SELECT raw FROM products WHERE id = :id"), {"id": owner.id}).scalar_one()
-    document = _DECODER.decode(zstandard.decompress(raw))
+    document = decode_item(zstandard.decompress(raw))
     document["offers"] = _offers(connection, sellers, _published(document.get("offers")))
     return ProductDocument(urn, owner.organization, document)
 

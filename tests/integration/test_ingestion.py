@@ -202,6 +202,24 @@ def test_a_change_of_layout_alone_updates_nothing(node: Node, folder: FeedFolder
     assert node.rows("SELECT updated_at FROM products") == stamps
 
 
+def test_what_is_wrong_with_the_index_alone_is_told_and_taken_back(
+    node: Node, folder: FeedFolder, shards_parsed: Calls
+) -> None:
+    folder.publish([product(1)])
+    node.run()
+    told = node.codes(shard=None)
+    for spelling in (f"{ORGANIZATION} ", ORGANIZATION.upper()):
+        folder.publish([product(1)], totalShards=7, orgid=spelling)
+        assert node.run()["status"] == "success"
+        assert node.codes(code="total-shards-mismatch") == ["total-shards-mismatch"]
+        [issue] = node.issues(code="orgid-spelling")
+        assert issue["value"] == spelling.strip()
+    folder.publish([product(1)])
+    node.run()
+    assert node.codes(shard=None) == told
+    assert shards_parsed.count == 1
+
+
 def test_a_changed_registry_entry_reads_its_feed_again(node: Node, folder: FeedFolder, items_parsed: Calls) -> None:
     listed = [Shard("a.json", [product(1, brand={"name": "Bolt"}), product(2)])]
     folder.write(Publication(listed))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.feeds import (
     BRAND,
+    ORGANIZATION,
     OTHER_ORGANIZATION,
     Publication,
     Shard,
@@ -22,6 +23,14 @@ MAX_ITEMS, MAX_SHARDS = 12, 4
 SHARDS = ("a.json", "b.json", "c.json", "d.json")
 _BRAND_URNS = (BRAND, f"{BRAND}2", f"{OTHER_ORGANIZATION}:brand:x")
 _BRAND_NAMES = ("Acme", "acme ", "Bolt")
+_INDEXES: tuple[dict[str, Any], ...] = (
+    {},
+    {"totalShards": 7},
+    {"orgid": None},
+    {"orgid": f"{ORGANIZATION} "},
+    {"orgid": ORGANIZATION.upper()},
+    {"@type": "DataFeed"},
+)
 _GROUPS = (group_urn(1), group_urn(2), product_urn(1))
 
 _brands = st.one_of(
@@ -223,7 +232,7 @@ def _remove_groups(draft: Draft, a: int, b: int, c: int, content: Any) -> None:
 
 def _change_index(draft: Draft, a: int, b: int, c: int, content: Any) -> None:
     """What the index says beside the list of shards."""
-    draft.publication.index = [{}, {"totalShards": 7}, {"orgid": None}, {"@type": "DataFeed"}][a % 4]
+    draft.publication.index = _INDEXES[a % len(_INDEXES)]
 
 
 def _return(draft: Draft, a: int, b: int, c: int, content: Any) -> None:

@@ -75,7 +75,7 @@ class Reading:
             digest.update(b"%b\0%b\0" % (ref.url.encode(), self.hashes.get(ordinal, b"unread")))
         of_index = [problem for problem in self.problems if problem.shard is None]
         for issue in (*self.issues, *of_index):
-            digest.update(issue.message.encode())
+            digest.update(f"{issue.message}\0{issue.value}\0".encode())
         return digest.digest()
 
     def publication(self, staging: StagingTables) -> Publication:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.cmp import limits
 from app.cmp.issues import CODES, Severity
-from app.cmp.items import GroupItem, ItemContext, Offer, ParsedItem, ProductItem, RejectedItem, parse_item
+from app.cmp.items import GroupItem, ItemContext, Offer, ParsedItem, ProductItem, RejectedItem, decode_item, parse_item
 from app.cmp.recipe import RECIPE
 from app.cmp.urns import NAMESPACE, fits
 from tests.unit.cmp.samples import (
@@ -425,3 +425,17 @@ def test_any_mutation_gets_a_verdict(mutations: list[tuple[int, int, bytes]]) ->
 def test_any_depth_gets_a_verdict(depth: int, field: str) -> None:
     nested = b"[" * depth + b"]" * depth
     check(encode(product(**{field: "HERE"})).replace(b'"HERE"', nested))
+
+
+@pytest.mark.parametrize(
+    ("raw", "price"),
+    [
+        (b'{"@type": "Product", "name": "a", "sku": "1", "x": 1e400}', Decimal("1E+400")),
+        (b'{"@type": "Product", "name": "a\xff", "sku": "1", "x": 299.90}', Decimal("299.90")),
+        (b'{"@type": "Product", "name": "a", "sku": "1", "x": NaN}', "NaN"),
+        (b'{"@type": "Product", "name": "\\ud800", "sku": "1", "x": 1}', 1),
+    ],
+)
+def test_what_is_accepted_can_be_shown_whole_and_exact(raw, price):
+    assert parse_item(raw, CONTEXT).kind == "product"
+    assert decode_item(raw)["x"] == price
