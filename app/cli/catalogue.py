@@ -9,12 +9,12 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 from sqlalchemy import Connection
 
-from app.cli.database import organization_names, reading, settings
+from app.cli.database import reading, settings
 from app.cli.output import console, money, print_json, table, to_json
 from app.cmp.text import clean
 from app.core.config import Settings
 from app.core.errors import DiscoveryNodeError
-from app.services import products, vectors
+from app.services import organizations, products, vectors
 from app.services.search import SearchFilters, SearchHit
 from app.services.search import search as find
 
@@ -30,7 +30,7 @@ def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> 
     found = settings()
     with reading(found) as connection:
         hits = find(connection, vectors.query_embedder(connection, found), query, filters, limit)
-        names = organization_names(connection, {hit.organization for hit in hits})
+        names = organizations.names(connection, {hit.organization for hit in hits})
         why = "" if hits or as_json else _why_nothing(connection, found, filters)
     if as_json:
         print_json({"query": query, "results": [_document(hit) for hit in hits]})

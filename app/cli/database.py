@@ -1,9 +1,9 @@
 """The database as commands use it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli.output import console, one_line
@@ -49,14 +49,6 @@ def database_errors() -> Iterator[None]:
     except SQLAlchemyError as error:
         said = one_line(str(getattr(error, "orig", None) or error))
         raise DatabaseFailedError(f"The database failed: {said}", remedy="See `discovery-node doctor`.") from error
-
-
-def organization_names(connection: Connection, urns: Collection[str]) -> dict[str, str]:
-    """Names by URN, of those organizations that a registry named."""
-    rows = connection.execute(
-        text("SELECT urn, name FROM organizations WHERE urn = ANY(:urns) AND name IS NOT NULL"), {"urns": list(urns)}
-    )
-    return {row.urn: row.name for row in rows}
 
 
 def upgrade() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.database import database_errors, organization_names, reading, settings
+from app.cli.database import database_errors, reading, settings
 from app.cli.output import changes, console, counted, one_line, print_json, status, table
 from app.cli.progress import shown_progress
 from app.core.config import Settings
@@ -17,6 +17,7 @@ from app.core.logging import configure_logging
 from app.ingestors.ingestion import STEPS, Options, Step
 from app.ingestors.manager import IngestorManager
 from app.ingestors.reports import IngestReport, RunReport
+from app.services import organizations
 
 DONE = frozenset({"success", "degraded"})
 _VERDICTS = ("inserted", "updated", "unchanged", "deleted", "rejected")
@@ -82,7 +83,7 @@ def _names(settings: Settings, report: IngestReport) -> dict[str, str]:
     """Organizations by name. Without a database there are none."""
     try:
         with reading(settings) as connection:
-            return organization_names(
+            return organizations.names(
                 connection, {run["organization"] for run in report["runs"] if run["organization"]}
             )
     except DiscoveryNodeError:

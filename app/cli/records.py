@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.database import organization_names, reading, settings
+from app.cli.database import reading, settings
 from app.cli.output import (
     Findings,
     changes,
@@ -21,6 +21,7 @@ from app.cli.output import (
     table,
 )
 from app.services import issues as issue_service
+from app.services import organizations
 from app.services import runs as run_service
 from app.services.issues import IssueFilter
 
@@ -45,7 +46,7 @@ def issues(organization: str | None, severity: str | None, code: str | None, *, 
     """Prints the issues that pass the filters."""
     with reading(settings()) as connection:
         rows = issue_service.listed(connection, IssueFilter(organization, severity, code))
-        names = organization_names(connection, {row["organization"] for row in rows if row["organization"]})
+        names = organizations.names(connection, {row["organization"] for row in rows if row["organization"]})
     if as_json:
         print_json({"issues": rows})
     elif rows:

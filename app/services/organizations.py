@@ -1,6 +1,6 @@
 """Organizations and their brands, as registries describe them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Row, text
@@ -63,13 +63,13 @@ def register(
             results[entry.urn] = Registered(row.id, entry.urn, "unchanged", brands)
         else:
             changed.append(entry)
-    for entry in sorted(changed, key=lambda entry: entry.urn):
-        verdict = "updated" if entry.urn in known and not known[entry.urn].is_stub else "inserted"
-        organization = _write(connection, ingestor, entry)
-        results[entry.urn] = Registered(
-            organization, entry.urn, verdict, _write_brands(connection, organization, entry)
-        )
-    _write_categories(connection, {r.id: r.urn for r in results.values() if isinstance(r, Registered)}, changed)
+    if changed:
+        ids = _write(connection, ingestor, changed)
+        verdicts = _write_brands(connection, ids, changed)
+        _write_categories(connection, ids, changed)
+        for entry in changed:
+            verdict = "updated" if entry.urn in known and not known[entry.urn].is_stub else "inserted"
+            results[entry.urn] = Registered(ids[entry.urn], entry.urn, verdict, verdicts[entry.urn])
     return results
 
 
@@ -98,6 +98,14 @@ def publisher(connection: Connection, organization_id: int) -> Publisher:
     ).one()
     context = ItemContext.of(row.urn) if row.raw is None else parse_registry(row.raw).organizations[0].item_context()
     return Publisher(row.id, row.urn, row.ingestor, row.feed_url, row.content_hash or b"", context)
+
+
+def names(connection: Connection, urns: Iterable[str]) -> dict[str, str]:
+    """What organizations call themselves, by URN; stubs have no name."""
+    rows = connection.execute(
+        text("SELECT urn, name FROM organizations WHERE urn = ANY(:urns) AND name IS NOT NULL"), {"urns": list(urns)}
+    )
+    return {row.urn: row.name for row in rows}
 
 
 def owned(connection: Connection, ingestor: str) -> list[tuple[int, str]]:
@@ -148,8 +156,9 @@ def _lock_known(connection: Connection, urns: list[str]) -> dict[str, Row[tuple[
     return {row.urn: row for row in rows}
 
 
-def _write(connection: Connection, ingestor: str, entry: OrganizationEntry) -> int:
-    identity: int = connection.execute(
+def _write(connection: Connection, ingestor: str, entries: Sequence[OrganizationEntry]) -> dict[str, int]:
+    """Writes organizations, by URN, so that two registries never wait for each other; returns their ids by URN."""
+    connection.execute(
         text("""
             INSERT INTO organizations (urn, ingestor, is_stub, name, description, url, logo, same_as, feed_url, raw,
                 content_hash)
@@ -158,75 +167,82 @@ def _write(connection: Connection, ingestor: str, entry: OrganizationEntry) -> i
                 description = excluded.description, url = excluded.url, logo = excluded.logo,
                 same_as = excluded.same_as, feed_url = excluded.feed_url, raw = excluded.raw,
                 content_hash = excluded.content_hash, updated_at = now()
-            RETURNING id
             """),
-        {
-            "urn": entry.urn,
-            "ingestor": ingestor,
-            "name": entry.name,
-            "description": entry.description,
-            "url": entry.url,
-            "logo": entry.logo,
-            "same_as": entry.same_as,
-            "feed_url": entry.feed_url,
-            "raw": entry.raw,
-            "content_hash": entry.content_hash,
-        },
-    ).scalar_one()
-    return identity
+        [
+            {
+                "urn": entry.urn,
+                "ingestor": ingestor,
+                "name": entry.name,
+                "description": entry.description,
+                "url": entry.url,
+                "logo": entry.logo,
+                "same_as": entry.same_as,
+                "feed_url": entry.feed_url,
+                "raw": entry.raw,
+                "content_hash": entry.content_hash,
+            }
+            for entry in sorted(entries, key=lambda entry: entry.urn)
+        ],
+    )
+    rows = connection.execute(
+        text("SELECT id, urn FROM organizations WHERE urn = ANY(:urns)"), {"urns": [entry.urn for entry in entries]}
+    )
+    return {row.urn: row.id for row in rows}
 
 
-def _write_brands(connection: Connection, organization: int, entry: OrganizationEntry) -> Verdicts:
-    """Brings the registry's brands of an organization in line; one that left is no longer linked to."""
-    listed = {brand.urn: brand for brand in entry.brands}
-    brands = {
-        "organization": organization,
-        "urns": list(listed),
-        "names": [brand.name for brand in listed.values()],
-        "logos": [brand.logo for brand in listed.values()],
+def _write_brands(
+    connection: Connection, ids: dict[str, int], entries: Sequence[OrganizationEntry]
+) -> dict[str, Verdicts]:
+    """Brings the registry's brands of organizations in line; one that left is no longer linked to."""
+    listed = [(ids[entry.urn], brand) for entry in entries for brand in {b.urn: b for b in entry.brands}.values()]
+    parameters = {
+        "organizations": [identity for identity, _ in listed],
+        "urns": [brand.urn for _, brand in listed],
+        "names": [brand.name for _, brand in listed],
+        "logos": [brand.logo for _, brand in listed],
+        "ids": list(ids.values()),
     }
-    verdicts = Verdicts(read=len(entry.brands))
-    verdicts.deleted = connection.execute(
-        text("""
-            UPDATE brands SET origin = 'retired', updated_at = now()
-            WHERE organization_id = :organization AND origin = 'registry' AND urn <> ALL(CAST(:urns AS text[]))
-            """),
-        brands,
-    ).rowcount
-    verdicts.updated = connection.execute(
-        text("""
-            UPDATE brands b SET name = listed.name, logo = listed.logo, updated_at = now()
-            FROM unnest(CAST(:urns AS text[]), CAST(:names AS text[]), CAST(:logos AS text[]))
-                AS listed (urn, name, logo)
-            WHERE b.organization_id = :organization AND b.origin = 'registry' AND b.urn = listed.urn
-                AND (b.name, b.logo) IS DISTINCT FROM (listed.name, listed.logo)
-            """),
-        brands,
-    ).rowcount
-    verdicts.inserted = connection.execute(
-        text("""
-            INSERT INTO brands (organization_id, origin, urn, name, logo)
-            SELECT :organization, 'registry', urn, name, logo
-            FROM unnest(CAST(:urns AS text[]), CAST(:names AS text[]), CAST(:logos AS text[]))
-                AS listed (urn, name, logo)
-            ON CONFLICT (organization_id, urn) WHERE origin = 'registry' DO NOTHING
-            """),
-        brands,
-    ).rowcount
-    verdicts.unchanged = verdicts.read - verdicts.updated - verdicts.inserted
-    return verdicts
+    verdicts = {ids[entry.urn]: Verdicts(read=len(entry.brands)) for entry in entries}
+    for name, statement in _BRAND_STATEMENTS.items():
+        for row in connection.execute(statement, parameters):
+            verdict = verdicts[row.organization_id]
+            setattr(verdict, name, getattr(verdict, name) + 1)
+    for verdict in verdicts.values():
+        verdict.unchanged = verdict.read - verdict.updated - verdict.inserted
+    return {urn: verdicts[identity] for urn, identity in ids.items()}
 
 
-def _write_categories(
-    connection: Connection, organizations: dict[int, str], entries: Sequence[OrganizationEntry]
-) -> None:
-    slugs = {entry.urn: entry.categories for entry in entries}
-    changed = {identity: slugs[urn] for identity, urn in organizations.items() if urn in slugs}
-    if not changed:
-        return
-    categories.ensure(connection, {slug for listed in changed.values() for slug in listed})
+_LISTED = """
+    unnest(CAST(:organizations AS bigint[]), CAST(:urns AS text[]), CAST(:names AS text[]), CAST(:logos AS text[]))
+        AS listed (organization_id, urn, name, logo)
+    """
+# What each changes of the registry's brands, in this order; each returns the organization of every brand it changed.
+_BRAND_STATEMENTS = {
+    "deleted": text(f"""
+        UPDATE brands b SET origin = 'retired', updated_at = now()
+        WHERE b.organization_id = ANY(CAST(:ids AS bigint[])) AND b.origin = 'registry' AND NOT EXISTS (
+            SELECT FROM {_LISTED} WHERE listed.organization_id = b.organization_id AND listed.urn = b.urn)
+        RETURNING b.organization_id
+        """),  # noqa: S608 - a constant
+    "updated": text(f"""
+        UPDATE brands b SET name = listed.name, logo = listed.logo, updated_at = now() FROM {_LISTED}
+        WHERE b.organization_id = listed.organization_id AND b.origin = 'registry' AND b.urn = listed.urn
+            AND (b.name, b.logo) IS DISTINCT FROM (listed.name, listed.logo)
+        RETURNING b.organization_id
+        """),  # noqa: S608 - a constant
+    "inserted": text(f"""
+        INSERT INTO brands (organization_id, origin, urn, name, logo)
+        SELECT organization_id, 'registry', urn, name, logo FROM {_LISTED}
+        ON CONFLICT (organization_id, urn) WHERE origin = 'registry' DO NOTHING
+        RETURNING organization_id
+        """),  # noqa: S608 - a constant
+}
+
+
+def _write_categories(connection: Connection, ids: dict[str, int], entries: Sequence[OrganizationEntry]) -> None:
+    categories.ensure(connection, {slug for entry in entries for slug in entry.categories})
     connection.execute(
-        text("DELETE FROM organization_categories WHERE organization_id = ANY(:ids)"), {"ids": list(changed)}
+        text("DELETE FROM organization_categories WHERE organization_id = ANY(:ids)"), {"ids": list(ids.values())}
     )
     connection.execute(
         text("""
@@ -235,7 +251,7 @@ def _write_categories(
             JOIN categories c USING (path)
             """),
         {
-            "ids": [identity for identity, listed in changed.items() for _ in listed],
-            "paths": [slug for listed in changed.values() for slug in listed],
+            "ids": [ids[entry.urn] for entry in entries for _ in entry.categories],
+            "paths": [slug for entry in entries for slug in entry.categories],
         },
     )
