@@ -1,6 +1,9 @@
 """What tests share: one embedded PostgreSQL for the session, a database of its own for each test that asks."""
 
+import atexit
 import itertools
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +19,12 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An embedded server of this test process, with a migrated database to copy."""
-    url = embedded.start(tmp_path_factory.mktemp("postgres"))
+def server_url() -> str:
+    """An embedded server of this test process, with a migrated database to copy. Its folder is not pytest's, which
+    another session closes to the user that PostgreSQL runs as when tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="node-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the server, which stops at exit, has stopped
+    url = embedded.start(folder)
     _administrate(url, f"CREATE DATABASE {_TEMPLATE}")
     template = LiveDatabase(_named(url, _TEMPLATE))
     schema.upgrade(template)

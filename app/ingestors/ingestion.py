@@ -119,7 +119,7 @@ class Ingestion:
 
     def _stored(self) -> list[_Target]:
         with self._database.transaction() as connection:
-            owned = organizations.owned(connection, self._entry.name)
+            owned = organizations.owned(connection, self._entry.name, stubs="feed" not in self._options.steps)
         return [_Target(urn, identity) for identity, urn in owned]
 
     def _owner_of_feed(self, path: str, targets: list[_Target]) -> _Target:

@@ -108,11 +108,11 @@ def names(connection: Connection, urns: Iterable[str]) -> dict[str, str]:
     return {row.urn: row.name for row in rows}
 
 
-def owned(connection: Connection, ingestor: str) -> list[tuple[int, str]]:
-    """Ids and URNs of the organizations an ingestor registered, by URN."""
+def owned(connection: Connection, ingestor: str, *, stubs: bool = False) -> list[tuple[int, str]]:
+    """Ids and URNs of the organizations an ingestor registered, by URN; with `stubs` those it knows from a feed too."""
     rows = connection.execute(
-        text("SELECT id, urn FROM organizations WHERE ingestor = :ingestor AND NOT is_stub ORDER BY urn"),
-        {"ingestor": ingestor},
+        text("SELECT id, urn FROM organizations WHERE ingestor = :ingestor AND (:stubs OR NOT is_stub) ORDER BY urn"),
+        {"ingestor": ingestor, "stubs": stubs},
     )
     return [(row.id, row.urn) for row in rows]
 

@@ -65,8 +65,8 @@ def open_start(database: Database, ingestor: str) -> UUID:
     start_id = uuid4()
     with database.transaction() as connection:
         connection.execute(
-            text("INSERT INTO starts (id, ingestor, status) VALUES (:id, :ingestor, 'running')"),
-            {"id": start_id, "ingestor": ingestor},
+            text("INSERT INTO starts (id, ingestor, status, worker) VALUES (:id, :ingestor, 'running', :worker)"),
+            {"id": start_id, "ingestor": ingestor, "worker": _worker(os.getpid())},
         )
     return start_id
 
@@ -118,8 +118,14 @@ def finish(database: Database, run: Run, status: Status, error: str | None) -> N
 
 
 def drop_leftovers(database: Database) -> int:
-    """Removes the staging tables of runs that are over, or whose worker is gone; returns how many had left some."""
+    """Ends the starts of workers that are gone, and removes the staging tables of runs that are over or whose worker is
+    gone; returns how many runs had left some."""
     with database.transaction() as connection:
+        running = connection.execute(text("SELECT id, worker FROM starts WHERE status = 'running'")).all()
+        connection.execute(
+            text("UPDATE starts SET status = 'failed', finished_at = clock_timestamp() WHERE id = ANY(:ids)"),
+            {"ids": [start.id for start in running if _is_dead(start.worker)]},
+        )
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('staging', 0))")
         runs = leftovers(connection)
         active = connection.execute(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from app.ingestors.handlers import shards
 from tests.support.feeds import (
     BRAND,
     ORGANIZATION,
@@ -583,3 +584,14 @@ def test_what_is_told_can_be_printed_as_json(node: Node, folder: FeedFolder) -> 
     assert json.loads(json.dumps(report)) == report
     for issue in node.issues():
         assert "\0" not in f"{issue['message']}{issue['value']}"
+
+
+def test_errors_beyond_a_shards_limit_are_summed_up(node: Node, folder: FeedFolder, monkeypatch) -> None:
+    monkeypatch.setattr(shards, "MAX_ERRORS", 5)
+    folder.publish([product(1), *range(30)])
+    report = node.run()
+    assert report["feed"]["products"]["rejected"] == 30
+    assert report["issues"]["error"] == 30
+    told = node.issues(code="item-not-object")
+    assert [issue["count"] for issue in told] == [1] * 5 + [25]
+    assert len(told[-1]["places"]) == 20

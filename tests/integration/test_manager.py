@@ -87,3 +87,10 @@ def test_an_index_there_is_not_is_refused_before_anything_is_done(node: Node, fo
         manager.ingest()
     assert node.value("SELECT count(*) FROM runs") == 0
     assert manager.ingest(options=Options(steps=("registry", "feed")))["status"] == "success"
+
+
+def test_vectors_of_a_feed_without_a_registry_are_brought_in_step(node: Node, folder: FeedFolder) -> None:
+    node.configure({"name": "acme", "feed_path": "publisher/feed/index.json"})
+    folder.publish([product(1), product(2)])
+    node.run()
+    assert node.run(steps=("vector",), dry_run=True)["vector"]["pending"] == 2

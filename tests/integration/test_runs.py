@@ -1,5 +1,6 @@
 """The ledger: one run of an organization at a time, leases, fencing, and what lost workers leave behind."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -147,3 +148,18 @@ def test_staging_of_runs_that_are_over_is_dropped_and_that_of_running_ones_stays
     assert runs.drop_leftovers(database) == 1
     with database.transaction() as connection:
         assert leftovers(connection) == [held.id]
+
+
+def test_the_start_of_a_dead_process_is_ended_and_that_of_a_live_one_is_not(
+    database: LiveDatabase, start_id: UUID
+) -> None:
+    lost = runs.open_start(database, "b")
+    with database.transaction() as connection:
+        connection.execute(
+            text("UPDATE starts SET worker = :worker WHERE id = :id"),
+            {"worker": runs._worker(os.getpid()).rpartition(":")[0] + ":0", "id": lost},
+        )
+    runs.drop_leftovers(database)
+    with database.transaction() as connection:
+        statuses = {row.id: row.status for row in connection.execute(text("SELECT id, status FROM starts"))}
+    assert statuses == {start_id: "running", lost: "failed"}

@@ -12,13 +12,14 @@ from app.db.models.base import Base, Created, Time
 
 
 class Start(Base):
-    """One start of an ingestor; its status is the worst of its runs."""
+    """One start of an ingestor, by `worker`; its status is the worst of its runs."""
 
     __tablename__ = "starts"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     ingestor: Mapped[str]
     status: Mapped[str]
+    worker: Mapped[str]
     created_at: Mapped[Created]
     finished_at: Mapped[Time | None]
 

@@ -18,12 +18,13 @@ from app.db.staging import Batch, IssueRow, ItemRow, StagingTables
 from app.services.feeds import KnownItem, known_items
 
 WINDOW = 2000  # items held in memory at a time
+MAX_ERRORS = 10_000  # of one shard that are told one by one
 _HASH_BYTES = 16
 
 
 @dataclass
-class _Warnings:
-    """Warnings of one code in one shard, summed up."""
+class _Summed:
+    """Findings of one code in one shard, summed up."""
 
     first: Issue
     count: int = 0
@@ -42,7 +43,8 @@ class ShardStager:
         self._context = context
         self._known_id = known_id
         self._forced = forced
-        self._warnings: dict[str, _Warnings] = {}
+        self._summed: dict[str, _Summed] = {}
+        self._errors = 0
         self._batch = Batch.empty()
         self._compress = zstandard.ZstdCompressor(level=1).compress  # not to be shared between threads
         self._products = self._groups = self._offers = self._rejected = self._offers_rejected = 0
@@ -141,23 +143,27 @@ class ShardStager:
         self._offers_rejected += offers_rejected
 
     def _note(self, issue: Issue, position: int | None) -> None:
-        """Errors are kept one by one, warnings by code with their first places."""
-        if issue.severity is Severity.ERROR:
+        """Errors are kept one by one, as long as they are not so many that they would fill the disk; warnings, and
+        errors beyond that, are summed up by code with their first places."""
+        if issue.severity is Severity.ERROR and self._errors < MAX_ERRORS:
+            self._errors += 1
             self._batch.issues.append(
                 (self._url, issue.severity, issue.code, position, issue.path, issue.message, issue.value, 1, Jsonb([]))
             )
             return
-        warnings = self._warnings.setdefault(issue.code, _Warnings(msgspec.structs.replace(issue, position=position)))
-        warnings.count += 1
-        if len(warnings.places) < PLACES:
-            warnings.places.append({"position": position, "path": issue.path, "value": issue.value})
+        summed = self._summed.get(issue.code)
+        if summed is None:
+            summed = self._summed[issue.code] = _Summed(msgspec.structs.replace(issue, position=position))
+        summed.count += 1
+        if len(summed.places) < PLACES:
+            summed.places.append({"position": position, "path": issue.path, "value": issue.value})
 
     def _summaries(self) -> Iterator[IssueRow]:
-        for code, warnings in self._warnings.items():
-            first = warnings.first
+        for code, summed in self._summed.items():
+            first = summed.first
             yield (
                 self._url, first.severity, code, first.position, first.path, first.message, first.value,
-                warnings.count, Jsonb(warnings.places),
+                summed.count, Jsonb(summed.places),
             )  # fmt: skip
 
 
