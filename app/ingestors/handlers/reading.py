@@ -119,6 +119,7 @@ class PublicationReader:
         self._tables = tables
         self._progress = progress
         self._creating = threading.Lock()
+        self._staging = threading.Lock()
         self._created = False
 
     def create_staging(self) -> None:
@@ -192,7 +193,8 @@ class PublicationReader:
         return None
 
     def _read_shards(self, reading: Reading, whole: Document | None) -> None:
-        """Reads the shards, two at a time: while one waits for the database, the other is parsed."""
+        """Fetches and hashes shards two at a time, and stages what changed of them one by one: parsing is Python's own
+        work, and two threads of it get in each other's way."""
         total = len(reading.refs)
         workers = WORKERS if self._database.concurrent else 1
         with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
@@ -221,11 +223,12 @@ class PublicationReader:
 
     def _stage(self, reading: Reading, ordinal: int, document: Document, forced: Collection[int]) -> PublishedShard:
         ref, known = reading.refs[ordinal], reading.known(reading.refs[ordinal])
-        shard = read_shard(document.content())
         self.create_staging()
         stager = ShardStager(ordinal, ref.url, reading.request.publisher.context, known.id if known else None, forced)
-        with self._database.transaction(durable=False) as connection:
-            counts = stager.stage(connection, self._tables, shard, document.sha256)
+        with self._staging:
+            shard = read_shard(document.content())
+            with self._database.transaction(durable=False) as connection:
+                counts = stager.stage(connection, self._tables, shard, document.sha256)
         return PublishedShard(ordinal, ref.url, document.sha256, staged=True, counts=counts)
 
     def _open(self, reading: Reading, ref: ShardRef) -> Document:
