@@ -10,9 +10,9 @@ help:  ## what there is to make
 
 demo: .venv/.run  ## read two sample brands into an embedded PostgreSQL and answer a question
 	@echo "demo: reading two sample brands"
-	@LOG_LEVEL=warning $(BIN)/discovery-node ingest --config ingestion.yaml
+	@env -u DATABASE_URL LOG_LEVEL=warning $(BIN)/discovery-node ingest --config ingestion.yaml
 	@echo "demo: asking for something to keep coffee hot on a hike"
-	@LOG_LEVEL=warning $(BIN)/discovery-node search "something to keep coffee hot on a hike" --limit 5
+	@env -u DATABASE_URL LOG_LEVEL=warning $(BIN)/discovery-node search "something to keep coffee hot on a hike" --limit 5
 
 test: lint unit  ## linters, types, import rules, all tests
 

@@ -45,6 +45,7 @@ _TABLE = (
     ("organization-without-name", _E, _REGISTRY, "An organization has no name.", "Give it a non-empty `name`."),
     ("organization-without-identity", _E, _REGISTRY, "An organization has neither an identifier nor a URL to derive one from.", "Add `identifier` with `propertyID: \"cmp:orgId\"` and the organization's URN."),
     ("foreign-organization", _E, _REGISTRY, "The organization is registered by another ingestor, which owns it.", "Remove it from one of the two registries."),
+    ("organization-unlisted", _W, _REGISTRY, "An organization is no longer in the registry that registered it; its products stay.", "List it again, or let its feed be empty."),
     ("duplicate-organization", _W, _REGISTRY, "The same organization is listed more than once; the last entry is used.", "List each organization once."),
     ("organization-type-unknown", _W, _REGISTRY, "The entry's `@type` is not Organization; it was read as one.", "Set `@type` to `Organization`."),
     ("organization-urn-derived", _W, _REGISTRY, "The organization has no identifier; one was derived from its domain.", "Add `identifier` with `propertyID: \"cmp:orgId\"` and the organization's URN."),

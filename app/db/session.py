@@ -81,6 +81,7 @@ class DryRunDatabase:
 def dry_run(database: LiveDatabase) -> Iterator[DryRunDatabase]:
     """A database whose transactions are all rolled back when the block ends."""
     with _connected(database.engine) as connection, connection.begin() as outer:
+        connection.exec_driver_sql(_TRANSACTION_LIMITS)
         yield DryRunDatabase(connection)
         outer.rollback()
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -50,7 +50,8 @@ class _Target:
     urn: str | None
     organization_id: int | None = None
     registry: dict[str, Any] = field(default_factory=dict)
-    error: DiscoveryNodeError | None = None
+    error: DiscoveryNodeError | SQLAlchemyError | None = None
+    has_feed: bool = True
 
 
 class Ingestion:
@@ -77,8 +78,10 @@ class Ingestion:
         try:
             with structlog.contextvars.bound_contextvars(ingestor=self._entry.name):
                 reports.extend(self._run_target(start_id, target) for target in self._targets())
-        finally:
-            runs.close_start(self._database, start_id, runs.worst([report["status"] for report in reports]))
+        except BaseException:
+            runs.close_start(self._database, start_id, "failed")
+            raise
+        runs.close_start(self._database, start_id, runs.worst([report["status"] for report in reports]))
         return reports
 
     def _targets(self) -> list[_Target]:
@@ -86,10 +89,11 @@ class Ingestion:
         began = time.monotonic()
         try:
             targets = self._registered()
-        except DiscoveryNodeError as error:
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
             targets = [_Target(None, error=error)]
         if "feed" in self._options.steps and self._entry.feed_path is not None:
-            targets = [self._owner_of_feed(self._entry.feed_path, targets)]
+            owner = self._owner_of_feed(self._entry.feed_path, targets)
+            targets = [owner, *(replace(target, has_feed=False) for target in targets if target.urn != owner.urn)]
         elif "feed" in self._options.steps and not targets:
             unknown = ProcessingError(
                 f"The registry of the ingestor {self._entry.name!r} was never read, so its feeds are not known",
@@ -175,20 +179,25 @@ class Ingestion:
             }
             if target.error is not None:
                 _fail(report, target.error)
+                with self._database.transaction() as connection:
+                    report["issues"] = issues.counts_of_ingestor(connection, self._entry.name)
             elif target.organization_id is not None:
                 with structlog.contextvars.bound_contextvars(organization=target.urn):
-                    self._run_steps(run, target.organization_id, report)
+                    self._run_steps(run, target, target.organization_id, report)
             self._finish(run, report)
         return report
 
-    def _run_steps(self, run: Run, organization_id: int, report: RunReport) -> None:
+    def _run_steps(self, run: Run, target: _Target, organization_id: int, report: RunReport) -> None:
         """Feed, then vectors; these also when the feed was not applied, so that what is live is found."""
-        if "feed" in self._options.steps:
+        if "feed" in self._options.steps and target.has_feed:
             with _step(report, "feed"):
                 self._ingest_feed(run, organization_id, report)
         if self._vectors is not None:
             with _step(report, "vector"):
-                report["vector"] = self._vectors.run([organization_id]).as_dict()
+                vectors = self._vectors.run([organization_id])
+                report["vector"] = vectors.as_dict()
+                if vectors.failed:
+                    _degrade(report, f"{vectors.failed} products could not be embedded and stay pending.")
         with _step(report, None), self._database.transaction() as connection:
             report["issues"] = issues.counts(connection, organization_id)
 
@@ -196,6 +205,8 @@ class Ingestion:
         with self._database.transaction() as connection:
             publisher = organizations.publisher(connection, organization_id)
         report["organization"] = publisher.urn
+        if publisher.ingestor != self._entry.name:
+            raise ForeignOrganizationError(publisher.urn, publisher.ingestor)
         request = FeedRequest(
             ingestor=self._entry.name,
             source_type=self._entry.source_type,
@@ -244,6 +255,11 @@ def _step(report: RunReport, step: Step | None) -> Iterator[None]:
             report["timings"][step] = time.monotonic() - began
 
 
+def _degrade(report: RunReport, told: str) -> None:
+    report["status"] = runs.worst([report["status"], "degraded"])
+    report["error"] = f"{report['error']} {told}" if report["error"] else told
+
+
 def _fail(report: RunReport, error: DiscoveryNodeError | SQLAlchemyError) -> None:
     status: Status = "held" if isinstance(error, FeedHeldError) else "failed"
     report["status"] = runs.worst([report["status"], status])
@@ -277,3 +293,12 @@ def _from_registry(report: RegistryReport) -> list[_Target]:
 def _registry_stats(result: Registered) -> dict[str, Any]:
     verdicts = {"read": 1, "inserted": 0, "updated": 0, "unchanged": 0} | {result.verdict: 1}
     return {"organizations": verdicts, "brands": vars(result.brands)}
+
+
+def finish_vectors(vectors: VectorHandler, reports: list[RunReport]) -> None:
+    """Completes the search index after the last organization; what fails there is told in every report."""
+    try:
+        vectors.finish()
+    except (DiscoveryNodeError, SQLAlchemyError) as error:
+        for report in reports:
+            _fail(report, error)

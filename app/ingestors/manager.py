@@ -11,7 +11,7 @@ from app.db.staging import StagingTables
 from app.ingestors.config import IngestionConfig, IngestorEntry, load_config
 from app.ingestors.handlers.reading import FeedRequest, PublicationReader
 from app.ingestors.handlers.vector import VectorHandler
-from app.ingestors.ingestion import Ingestion, Options
+from app.ingestors.ingestion import Ingestion, Options, finish_vectors
 from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
 from app.ingestors.sources.factory import SourceFactory
@@ -94,13 +94,24 @@ class IngestorManager:
         return reader.look(request, state).fingerprint not in (state.fingerprint, state.attempted_fingerprint)
 
     def _entry(self, source_type: str, *, registry: str | None = None, feed_path: str | None = None) -> IngestorEntry:
-        """The entry with that path, else one made up for it, without options and relative to the working folder."""
+        """The entry with that path, else one made up for it, without options. A relative path is relative to the folder
+        of `ingestion.yaml`, if it leads somewhere from there, else to the working folder."""
+        root = None
         if self._given_config or self._settings.ingestion_config_path.exists():
             for entry in self._config.ingestion:
-                if entry.source_type == source_type and (registry or feed_path) in (entry.registry, entry.feed_path):
+                if entry.source_type == source_type and (
+                    entry.registry == registry if feed_path is None else entry.feed_path == feed_path
+                ):
                     return entry
-        name = f"{source_type}:{registry or feed_path}"[:100]
-        return IngestorEntry(name=name, source_type=source_type, registry=registry, feed_path=feed_path)
+            folder = self._settings.ingestion_config_path.resolve().parent
+            root = folder if (folder / (registry or feed_path or "")).exists() else None
+        made_up = {
+            "name": f"{source_type}:{registry or feed_path}"[:100],
+            "source_type": source_type,
+            "registry": registry,
+            "feed_path": feed_path,
+        }
+        return IngestorEntry.model_validate(made_up, context={"root": root})
 
     def _ingest(self, entries: Sequence[IngestorEntry], options: Options) -> IngestReport:
         if options.dry_run:
@@ -122,5 +133,5 @@ class IngestorManager:
             for report in Ingestion(database, self._settings, entry, options, self._progress, vectors).run()
         ]
         if vectors is not None:
-            vectors.finish()
+            finish_vectors(vectors, reports)
         return reports

@@ -6,7 +6,7 @@ from app.services.runs import Status
 
 
 class RunReport(TypedDict):
-    """One organization's part; `timings` are seconds by step, `error` is None unless the run is held or failed."""
+    """One organization's part; `timings` are seconds by step, `error` is None when the run is a success."""
 
     id: str
     ingestor: str

@@ -30,7 +30,6 @@ class FeedState:
     fingerprint: bytes | None
     attempted_fingerprint: bytes | None
     verdict: str | None
-    released_fingerprint: bytes | None
     live_products: int
     live_groups: int
     live_offers: int
@@ -82,7 +81,6 @@ def _state(connection: Connection, row: Row[Any]) -> FeedState:
         fingerprint=row.fingerprint,
         attempted_fingerprint=row.attempted_fingerprint,
         verdict=row.verdict,
-        released_fingerprint=row.released_fingerprint,
         live_products=row.live_products,
         live_groups=row.live_groups,
         live_offers=row.live_offers,
@@ -124,7 +122,7 @@ def mark_current(connection: Connection, feed_id: int) -> None:
     connection.execute(text("DELETE FROM issues WHERE feed_id = :feed AND attempted"), {"feed": feed_id})
     connection.execute(
         text("""
-            UPDATE feeds SET attempted_fingerprint = fingerprint, verdict = 'applied', released_fingerprint = NULL
+            UPDATE feeds SET attempted_fingerprint = fingerprint, verdict = 'applied'
             WHERE id = :feed
             """),
         {"feed": feed_id},

@@ -1,9 +1,10 @@
 """What is wrong with registries and feeds, as brands and operators ask for it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from app.cmp.issues import CODES
 from app.cmp.urns import normalize_organization_urn
@@ -39,11 +40,27 @@ def listed(connection: Connection, wanted: IssueFilter) -> list[dict[str, Any]]:
     return [dict(row._mapping) | {"hint": CODES[row.code].remedy if row.code in CODES else ""} for row in rows]
 
 
+def counts_of_ingestor(connection: Connection, ingestor: str) -> dict[str, int]:
+    """How many errors and warnings there are of an ingestor's registry that are no organization's."""
+    rows = connection.execute(
+        text("""
+            SELECT severity, sum(count) AS n FROM issues
+            WHERE ingestor = :ingestor AND organization_id IS NULL GROUP BY severity
+            """),
+        {"ingestor": ingestor},
+    )
+    return _by_severity(rows)
+
+
 def counts(connection: Connection, organization_id: int) -> dict[str, int]:
     """How many errors and warnings there are of an organization's registry entry and feed."""
     rows = connection.execute(
         text("SELECT severity, sum(count) AS n FROM issues WHERE organization_id = :organization GROUP BY severity"),
         {"organization": organization_id},
     )
+    return _by_severity(rows)
+
+
+def _by_severity(rows: Iterable[Row[Any]]) -> dict[str, int]:
     found = {row.severity: int(row.n) for row in rows}
     return {"error": found.get("error", 0), "warning": found.get("warning", 0)}

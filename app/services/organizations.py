@@ -19,7 +19,7 @@ class ForeignOrganizationError(DiscoveryNodeError):
     def __init__(self, urn: str, owner: str) -> None:
         super().__init__(
             f"{urn} is registered by the ingestor {owner!r}, which owns it",
-            remedy="Remove it from one of the two ingestors.",
+            remedy="Remove it from one of the two ingestors; one that was renamed has to keep its name.",
         )
         self.urn = urn
         self.owner = owner
@@ -149,7 +149,7 @@ def _lock_known(connection: Connection, urns: list[str]) -> dict[str, Row[tuple[
     rows = connection.execute(
         text("""
             SELECT id, urn, ingestor, is_stub, content_hash FROM organizations
-            WHERE urn = ANY(:urns) ORDER BY urn FOR UPDATE
+            WHERE urn = ANY(:urns) ORDER BY urn FOR NO KEY UPDATE
             """),
         {"urns": urns},
     )

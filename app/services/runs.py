@@ -47,11 +47,12 @@ class Run:
     start_id: UUID
     organization_id: int | None
     attempt: int = 1
+    is_recorded: bool = True
     report: dict[str, Any] = field(default_factory=dict)
 
     def fence(self, connection: Connection) -> None:
         """The last statement before a commit: raises `LeaseLostError` unless the run is still this worker's."""
-        if not _extend_lease(connection, self):
+        if self.is_recorded and not _extend_lease(connection, self):
             raise LeaseLostError(self.id)
 
 
@@ -84,8 +85,17 @@ def close_start(database: Database, start_id: UUID, status: Status) -> None:
 def claimed(database: Database, start_id: UUID, ingestor: str, organization_id: int | None) -> Iterator[Run]:
     """Holds a run for an organization, waiting for the one that holds it now; its lease is kept alive meanwhile.
 
-    The block ends the run with `finish`; one that raises leaves it failed.
+    The block ends the run with `finish`; one that raises leaves it failed. A dry run is not recorded, since others
+    would wait for what it records until it ends; it takes the organization's lock before it changes anything.
     """
+    if not database.concurrent:
+        with database.transaction() as connection:
+            connection.execute(
+                text("SELECT pg_advisory_xact_lock(hashtextextended('organization', :organization))"),
+                {"organization": organization_id},
+            )
+        yield Run(uuid4(), start_id, organization_id, is_recorded=False)
+        return
     run = _claim(database, start_id, ingestor, organization_id)
     with structlog.contextvars.bound_contextvars(run=str(run.id)), _heartbeat(database, run):
         try:
@@ -99,6 +109,8 @@ def finish(database: Database, run: Run, status: Status, error: str | None) -> N
     """Ends a run and removes its staging tables. Raises `LeaseLostError` when it is another worker's by now."""
     with database.transaction() as connection:
         StagingTables(run.id).drop(connection)
+        if not run.is_recorded:
+            return
         ended = connection.execute(
             text("""
                 UPDATE runs SET status = :status, report = :report, error = :error, lease_expires_at = NULL,
@@ -239,10 +251,7 @@ def _extend_lease(connection: Connection, run: Run) -> bool:
 
 @contextmanager
 def _heartbeat(database: Database, run: Run) -> Iterator[None]:
-    """Extends the lease from a thread of its own. A dry run has nobody to tell: its rows are its own."""
-    if not database.concurrent:
-        yield
-        return
+    """Extends the lease from a thread of its own."""
     stop = threading.Event()
     thread = threading.Thread(target=_beat, args=(database, run, stop), name="heartbeat", daemon=True)
     thread.start()

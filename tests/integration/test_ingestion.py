@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from app.ingestors.handlers import reading, shards
+from app.ingestors.handlers.registry import RegistryHandler
+from app.services import runs
 from tests.support.feeds import (
     ORGANIZATION,
     OTHER_ORGANIZATION,
@@ -452,3 +454,72 @@ def test_the_whole_icecat_catalogue_ingests_without_a_rejected_product(node: Nod
     assert sum(total["rejected"] for total in totals) == 0
     assert node.value("SELECT count(*) FROM products WHERE deleted_at IS NULL") == 19_406
     assert node.codes(severity="error") == []
+
+
+def test_a_dry_run_and_a_run_do_not_wait_for_each_others_end(node: Node, folder: FeedFolder) -> None:
+    folder.publish([product(1)])
+    node.run()
+    start = runs.open_start(node.database, "acme")
+    organization = node.value("SELECT id FROM organizations")
+    with runs.claimed(node.database, start, "acme", organization) as running:
+        assert node.run(dry_run=True)["status"] == "success"
+        runs.finish(node.database, running, "success", None)
+
+
+def test_a_dry_run_may_take_longer_than_a_lease(node: Node, folder: FeedFolder, monkeypatch) -> None:
+    monkeypatch.setattr(runs, "LEASE", 0.0)
+    folder.publish([product(1)])
+    assert node.run(dry_run=True)["feed"]["products"]["inserted"] == 1
+
+
+def test_another_ingestor_does_not_get_at_a_feed_by_its_path(node: Node, folder: FeedFolder) -> None:
+    path = "publisher/feed/index.json"
+    folder.publish([product(1)])
+    own = {"name": "acme", "registry": "publisher/registry.json", "feed_path": path}
+    node.configure(own)
+    node.run()
+    node.configure(own, {"name": "thief", "feed_path": path})
+    folder.publish([product(1), product(2)], orgid=None)
+    report = node.run("thief")
+    assert report["status"] == "failed"
+    assert "registered by the ingestor 'acme'" in report["error"]
+    assert node.value("SELECT count(*) FROM products") == 1
+
+
+def test_a_start_that_is_interrupted_is_failed(node: Node, folder: FeedFolder, monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder.publish([product(1)])
+    monkeypatch.setattr(RegistryHandler, "ingest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        node.run()
+    assert node.value("SELECT status FROM starts") == "failed"
+
+
+def test_a_malformed_registrys_error_is_counted(node: Node, folder: FeedFolder) -> None:
+    folder.publish([product(1)])
+    (folder.path / "registry.json").write_text("{")
+    report = node.run()
+    assert (report["status"], report["issues"]) == ("failed", {"error": 1, "warning": 0})
+
+
+def test_an_organization_that_left_its_registry_is_told_of(node: Node, folder: FeedFolder) -> None:
+    folder.publish([product(1)])
+    node.run()
+    other = organization_entry(OTHER_ORGANIZATION)
+    (folder.path / "registry.json").write_text(json.dumps(other))
+    node.start()
+    (issue,) = node.issues(code="organization-unlisted")
+    assert issue["value"] == ORGANIZATION
+
+
+def test_a_feed_path_leaves_the_registrys_other_organizations_a_run(node: Node, folder: FeedFolder) -> None:
+    folder.publish([product(1)])
+    both = [organization_entry(), organization_entry(OTHER_ORGANIZATION)]
+    (folder.path / "registry.json").write_text(json.dumps(both))
+    node.configure({"name": "acme", "registry": "publisher/registry.json", "feed_path": "publisher/feed/index.json"})
+    reports = {report["organization"]: report for report in node.start()["runs"]}
+    assert reports[ORGANIZATION]["feed"]["products"]["inserted"] == 1
+    assert reports[OTHER_ORGANIZATION]["feed"] == {}
+    assert reports[OTHER_ORGANIZATION]["registry"]["organizations"]["inserted"] == 1

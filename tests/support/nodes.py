@@ -201,7 +201,7 @@ _ISSUES = """
     """
 _FEED = """
     SELECT ingestor, source_type, path, context_hash, fingerprint, attempted_fingerprint, verdict,
-        released_fingerprint, live_products, live_groups, live_offers
+        live_products, live_groups, live_offers
     FROM feeds WHERE organization_id = :organization
     """
 _SHARDS = """

@@ -83,7 +83,7 @@ def _finish(step: MergeStep, live: dict[str, int]) -> None:
         """
         UPDATE feeds SET revision = revision + 1, context_hash = :context_hash,
             fingerprint = :fingerprint, attempted_fingerprint = :fingerprint, verdict = 'applied',
-            released_fingerprint = NULL, live_products = live_products + :products,
+            live_products = live_products + :products,
             live_groups = live_groups + :groups, live_offers = live_offers + :offers,
             merged_at = now(), updated_at = now()
         WHERE id = :feed

@@ -15,7 +15,7 @@ class Feed(Base):
 
     `revision` counts merges. `context_hash` covers all that decides how an item is read besides its bytes.
     `fingerprint` is that of the publication in the catalogue, `attempted_fingerprint` that of the last one tried,
-    `verdict` what became of it, `released_fingerprint` that of the held one whose deletions were accepted.
+    `verdict` what became of it.
     """
 
     __tablename__ = "feeds"
@@ -30,7 +30,6 @@ class Feed(Base):
     fingerprint: Mapped[Hash | None]
     attempted_fingerprint: Mapped[Hash | None]
     verdict: Mapped[str | None]
-    released_fingerprint: Mapped[Hash | None]
     live_products: Mapped[int] = mapped_column(BigInteger, server_default="0")
     live_groups: Mapped[int] = mapped_column(BigInteger, server_default="0")
     live_offers: Mapped[int] = mapped_column(BigInteger, server_default="0")

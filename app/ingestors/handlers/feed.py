@@ -1,5 +1,6 @@
 """A feed into the catalogue: read what changed, then one merge."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -114,17 +115,21 @@ class FeedHandler:
 
     def _merge(self, reading: Reading) -> FeedReport:
         """Merges; what turns out to be missing from staging is read, and the merge tried again."""
-        while True:
+        needed: defaultdict[int, set[int]] = defaultdict(set)
+        for _ in range(_READINGS):
             try:
                 return FeedReport(_shards(reading), self._merge_once(reading))
             except ContentNeededError as error:
-                self._reader.read_again(reading, error.positions)
+                for ordinal, positions in error.positions.items():
+                    needed[ordinal] |= positions
+                self._reader.read_again(reading, {ordinal: needed[ordinal] for ordinal in error.positions})
             except StagingLostError as error:
                 log.warning("staged rows are gone; staging again", shards=len(error.shards))
                 self._reader.read_again(reading, dict.fromkeys(error.shards, frozenset[int]()))
             except DeletionsHeldError as error:
                 self._record(reading, "held")
                 raise FeedHeldError(error, FeedReport(_shards(reading))) from error
+        raise ProcessingError(f"{reading.request.path}: its shards changed {_READINGS} times while they were read")
 
     def _merge_once(self, reading: Reading) -> MergeReport:
         self._reader.create_staging()

@@ -93,7 +93,7 @@ class Reading:
             staging=staging,
             issues=[_row(issue) for issue in (*self.issues, *self.problems)],
             full=request.full,
-            deletions_accepted=(request.accept_deletions and seen) or state.released_fingerprint == fingerprint,
+            deletions_accepted=request.accept_deletions and seen,
             max_delete_fraction=request.max_delete_fraction,
         )
 

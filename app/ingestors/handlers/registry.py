@@ -42,7 +42,13 @@ class RegistryHandler:
                 raise ValidationError(issue.message, remedy=issue.hint) from error
         with self._database.transaction() as connection:
             results = organizations.register(connection, ingestor, registry.organizations)
-            organizations.record_issues(connection, ingestor, _issues(registry, results))
+            found = _issues(registry, results)
+            for identity, urn in organizations.owned(connection, ingestor):
+                if urn not in results:
+                    found.append(
+                        (identity, Issue("organization-unlisted", f"{urn} is no longer in {path}.", value=urn))
+                    )
+            organizations.record_issues(connection, ingestor, found)
         rejected = sum(issue.severity == "error" for issue in registry.issues)
         return RegistryReport(results, rejected, registry.skipped)
 

@@ -20,7 +20,9 @@ ZSTD_SLICE = 1024
 # A document up to this size stays in memory; a larger one is spooled to an unnamed file and mapped, so that what the
 # node holds in memory does not grow with a feed, and a publisher that truncates a file under it does no harm.
 MEMORY_BYTES = 8 * 1024 * 1024
-MAX_UNPACKED_BYTES = 8 * 1024**3
+# What a packed document may unpack to: so many times its size, within these bounds.
+MAX_RATIO = 500
+MIN_UNPACKED_LIMIT, MAX_UNPACKED_LIMIT = 64 * 1024**2, 8 * 1024**3
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -70,15 +72,21 @@ class Document:
             chunks = _unzstd(self.stored)
         else:
             return self.stored
+        limit = min(max(MAX_RATIO * len(self.stored), MIN_UNPACKED_LIMIT), MAX_UNPACKED_LIMIT)
         try:
-            return spool(chunks, limit=MAX_UNPACKED_BYTES)[0]
+            return spool(chunks, limit=limit)[0]
         except (zlib.error, zstandard.ZstdError, EOFError) as error:
             raise SourceError(
                 f"{self.path}: the compressed data is damaged ({error})", remedy="Publish the file again, whole."
             ) from error
+        except OSError as error:
+            raise SourceError(
+                f"{self.path}: cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}",
+                remedy="Make room there, or set TMPDIR.",
+            ) from error
         except OverflowError as error:
             raise SourceError(
-                f"{self.path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes",
+                f"{self.path}: unpacks to more than {limit} bytes",
                 remedy="Split the feed into shards of at most 5 MB.",
             ) from error
 

@@ -270,7 +270,6 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.LargeBinary(), nullable=True),
         sa.Column("attempted_fingerprint", sa.LargeBinary(), nullable=True),
         sa.Column("verdict", sa.String(), nullable=True),
-        sa.Column("released_fingerprint", sa.LargeBinary(), nullable=True),
         sa.Column("live_products", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("live_groups", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("live_offers", sa.BigInteger(), server_default="0", nullable=False),
