@@ -145,7 +145,12 @@ def incoming(step: MergeStep, name: str, kind: int, sequence: str) -> None:
 
 
 def write(step: MergeStep, table: str, incoming: str, columns: list[str], links: list[str]) -> None:
-    """Inserts and updates what `incoming` holds; live again is what was deleted."""
+    """Inserts and updates what `incoming` holds; live again is what was deleted.
+
+    The wide rows are fetched by their place, in the order they lie in. A hash join would write them to disk, batch by
+    batch, once there are more of them than memory for it.
+    """
+    step.connection.exec_driver_sql("SET LOCAL enable_hashjoin = off")
     staged = ", ".join(f"i.{column}" for column in columns)
     linked = ", ".join(f"n.{link}" for link in links)
     step.execute(
@@ -164,6 +169,7 @@ def write(step: MergeStep, table: str, incoming: str, columns: list[str], links:
         WHERE NOT n.is_new AND t.id = n.id
         """
     )
+    step.connection.exec_driver_sql("SET LOCAL enable_hashjoin = on")
 
 
 def count(step: MergeStep, verdicts: Verdicts, incoming: str) -> None:
