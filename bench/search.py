@@ -1,6 +1,6 @@
 """Search below any HTTP layer: distinct queries, embedded anew, on a catalogue whose vectors are made up.
 
-The vectors of some thousand real texts stand for all products, each copy moved a little: what a search costs depends on
+The vectors of three thousand texts stand for all products, each copy moved a little: what a search costs depends on
 their number and spread, not on what they mean.
 """
 
@@ -37,7 +37,7 @@ def measure_search(settings: Settings, texts: list[str]) -> SearchFigures:
     """Fills the index of the database's products, and searches it with queries cut from `texts`."""
     database = connect(settings)
     embedder = create_embedder(settings)
-    _fill(database, embedder, texts[:1_000])
+    _fill(database, embedder, texts)
     queries = [" ".join(text.split()[number % 5 : number % 5 + 6]) for number, text in enumerate(texts)]
     for query in queries[:20]:
         _ask(database, embedder, query)
@@ -76,6 +76,6 @@ def _fill(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
                 break
             after = pending[-1].product_id
             rows = (np.arange(len(pending)) + number * _BATCH) % len(seeds)
-            moved = seeds[rows] + noise.normal(0, 0.02, (len(pending), seeds.shape[1])).astype(np.float32)
+            moved = seeds[rows] + noise.normal(0, 0.01, (len(pending), seeds.shape[1])).astype(np.float32)
             index.write(connection, pending, moved / np.linalg.norm(moved, axis=1, keepdims=True))
     vectors.complete(database, lambda variant: embedder)
