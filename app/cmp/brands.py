@@ -19,7 +19,6 @@ class ItemContext:
     organization_urn: str
     domain: str | None = None
     brands: dict[str, str] = field(default_factory=dict)
-    brand_urns: frozenset[str] = frozenset()
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

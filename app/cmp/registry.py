@@ -61,7 +61,7 @@ class OrganizationEntry(msgspec.Struct):
         """What the items of its feed need to know."""
         names = {brand_key(brand.name): brand.urn for brand in reversed(self.brands)}
         domain = domain_of(self.url) if self.url else None
-        return ItemContext(self.urn, domain, names, frozenset(brand.urn for brand in self.brands))
+        return ItemContext(self.urn, domain, names)
 
 
 class Registry(msgspec.Struct):

@@ -41,9 +41,7 @@ class Run(Base):
     status: Mapped[str]
     attempt: Mapped[int] = mapped_column(server_default="1")
     worker: Mapped[str]
-    backend_pid: Mapped[int | None]
     lease_expires_at: Mapped[Time | None]
-    rerun_requested: Mapped[bool] = mapped_column(server_default="false")
     report: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     error: Mapped[str | None]
     created_at: Mapped[Created]

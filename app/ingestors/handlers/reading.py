@@ -118,17 +118,15 @@ class PublicationReader:
         self._source = source
         self._tables = tables
         self._progress = progress
-        self._creating = threading.Lock()
         self._staging = threading.Lock()
         self._created = False
 
     def create_staging(self) -> None:
-        """Makes the staging tables, once."""
-        with self._creating:
-            if not self._created:
-                with self._database.transaction() as connection:
-                    self._tables.create(connection)
-                self._created = True
+        """Makes the staging tables, once; of several threads, the one that stages calls it."""
+        if not self._created:
+            with self._database.transaction() as connection:
+                self._tables.create(connection)
+            self._created = True
 
     def look(self, request: FeedRequest, state: FeedState) -> Reading:
         """Fetches the publication without reading it: enough for its fingerprint."""
@@ -223,9 +221,9 @@ class PublicationReader:
 
     def _stage(self, reading: Reading, ordinal: int, document: Document, forced: Collection[int]) -> PublishedShard:
         ref, known = reading.refs[ordinal], reading.known(reading.refs[ordinal])
-        self.create_staging()
         stager = ShardStager(ordinal, ref.url, reading.request.publisher.context, known.id if known else None, forced)
         with self._staging:
+            self.create_staging()
             shard = read_shard(document.content())
             with self._database.transaction(durable=False) as connection:
                 counts = stager.stage(connection, self._tables, shard, document.sha256)

@@ -8,7 +8,7 @@ from app.cmp.items import ItemContext, ParsedItem, ProductItem, parse_item
 
 ORGANIZATION = "urn:cmp:org:8af57203-a141-5018-8f78-61b5f3e91920"
 BRAND = f"{ORGANIZATION}:brand:1bbbabfd-6c28-5b1a-885e-aedfd83659be"
-CONTEXT = ItemContext(ORGANIZATION, "3m.example", {"3m": BRAND}, frozenset({BRAND}))
+CONTEXT = ItemContext(ORGANIZATION, "3m.example", {"3m": BRAND})
 
 PRODUCT: dict[str, Any] = {
     "@context": "https://schema.org",

@@ -56,7 +56,6 @@ def test_an_entry_as_specified() -> None:
     context = found.item_context()
     assert (context.organization_urn, context.domain) == (ORGANIZATION, "3m.example")
     assert context.brands == {"3m": BRAND}
-    assert context.brand_urns == {BRAND}
 
 
 @pytest.mark.parametrize(
