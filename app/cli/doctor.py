@@ -20,7 +20,6 @@ from app.core.logging import configure_logging
 from app.db import schema
 from app.db.session import LiveDatabase, connect
 from app.ingestors.config import IngestorEntry, load_config
-from app.ingestors.sources.factory import SourceFactory
 from app.services import vectors
 from app.vectors.embedders import create_embedder
 from app.vectors.indexes.pgvector import require_version
@@ -97,7 +96,7 @@ def _ingestion(settings: Settings) -> Iterator[Finding]:
 def _sources(entry: IngestorEntry) -> Finding:
     """Whether what an entry names can be read."""
     subject = f"ingestor {entry.name}"
-    source = SourceFactory.create(entry.source_type, entry.source_config())
+    source = entry.source()
     named = {"registry": entry.registry, "feed_path": entry.feed_path}
     for field, path in named.items():
         try:

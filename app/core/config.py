@@ -29,6 +29,10 @@ class Settings(BaseSettings):
     embedding_update_interval: int = Field(3600, gt=0)
     cleanup_interval: int = Field(3600, gt=0)
     trigger_ingestion_on_startup: bool = False
+    lease_seconds: int = Field(60, ge=3)
+    recovery_interval: int = Field(30, ge=1)
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    sentry_dsn: SecretStr | None = None
 
     pinecone_api_key: SecretStr | None = None
     pinecone_environment: str | None = None
@@ -43,7 +47,8 @@ class Settings(BaseSettings):
 
     max_delete_fraction: float = Field(0.2, ge=0, le=1)
     deleted_product_retention_days: int = Field(30, ge=0)
-    celery_result_retention_days: int = Field(7, ge=0)
+    celery_result_retention_days: int = Field(7, ge=1)
+    run_retention_days: int = Field(90, ge=1)
     delete_empty_categories: bool = False
 
     @field_validator("log_level", mode="before")

@@ -1,5 +1,6 @@
 """Issues of feeds, written beside the rows they are about."""
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, text
 
 from app.db.publication import Publication
@@ -42,8 +43,14 @@ def record_attempt(connection: Connection, publication: Publication, *, verdict:
     record_issues(connection, publication, attempted=True)
     connection.execute(
         text("""
-            UPDATE feeds SET attempted_fingerprint = :fingerprint, verdict = :verdict, updated_at = now()
+            UPDATE feeds SET attempted_fingerprint = :fingerprint, verdict = :verdict, seen = :seen,
+                updated_at = now()
             WHERE id = :feed
             """),
-        {"feed": publication.feed_id, "fingerprint": publication.fingerprint, "verdict": verdict},
+        {
+            "feed": publication.feed_id,
+            "fingerprint": publication.fingerprint,
+            "verdict": verdict,
+            "seen": None if publication.seen is None else Jsonb(publication.seen),
+        },
     )

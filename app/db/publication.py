@@ -1,6 +1,7 @@
 """A publication as it comes to the merge, what the merge reports, and what may stop it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.core.errors import DiscoveryNodeError
 from app.db.staging import IssueRow, StagingTables
@@ -46,6 +47,7 @@ class Publication:
     shards: list[PublishedShard]
     staging: StagingTables
     issues: list[IssueRow]
+    seen: dict[str, Any] | None = None
     full: bool = False
     deletions_accepted: bool = False
     max_delete_fraction: float = 0.2

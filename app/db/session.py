@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from app.core import process
 from app.core.config import Settings
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db import embedded
@@ -16,6 +17,10 @@ from app.db import embedded
 _TRANSACTION_LIMITS = (
     "SET LOCAL idle_in_transaction_session_timeout = '5min'; SET LOCAL client_connection_check_interval = '2s'"
 )
+
+
+# What a server says that goes down, comes up, or is out of connections; a connection that broke says nothing.
+_AWAY = frozenset({"57P01", "57P02", "57P03", "53300"})
 
 
 class DatabaseUnavailableError(DiscoveryNodeError):
@@ -52,6 +57,7 @@ class LiveDatabase:
             raise ConfigurationError(
                 "DATABASE_URL is not a database URL", remedy="Write postgresql+psycopg://user:password@host:5432/name."
             ) from error
+        event.listen(self.engine, "do_connect", _name_connection)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
@@ -104,6 +110,38 @@ def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine has no other driver
     return driver
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the error says that the database is not there now, and nothing of what was asked of it."""
+    if isinstance(error, DatabaseUnavailableError):
+        return True
+    cause = (
+        error.orig
+        if isinstance(error, DBAPIError)
+        else error.__cause__
+        if isinstance(error, DatabaseFailedError)
+        else None
+    )
+    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    return cause.sqlstate is None or cause.sqlstate in _AWAY or cause.sqlstate.startswith("08")
+
+
+def end_connections(connection: Connection, process_name: str) -> None:
+    """Ends the connections that a process has to this database, and waits for their locks to be gone."""
+    connection.execute(
+        text("""
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = :name AND pid <> pg_backend_pid()
+            """),
+        {"name": process.tag(process_name)},
+    )
+
+
+def _name_connection(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+    """Tells PostgreSQL which process connects: after a fork it is another than the one that made the engine."""
+    parameters["application_name"] = process.tag(process.own_name())
 
 
 @contextmanager

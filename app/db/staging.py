@@ -50,6 +50,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
     "shards": {
         "shard": "int4", "bytes_hash": "bytea", "item_rows": "int4", "offer_rows": "int4", "occurrence_rows": "int4",
+        "counts": "jsonb",
     },
 }  # fmt: skip
 _IDENTIFIERS = {"urn", "sku", "brand_urn", "category", "group_urn"}
@@ -67,6 +68,16 @@ class Batch:
     @classmethod
     def empty(cls) -> "Batch":
         return cls([], [], [], [])
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What stands of a shard in staging: the SHA-256 of its bytes, its rows of items, offers and occurrences, and what
+    the whole shard holds."""
+
+    bytes_hash: bytes
+    rows: tuple[int, int, int]
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -110,12 +121,24 @@ class StagingTables:
             connection.execute(text(f"DELETE FROM {self.name(table)} WHERE shard = :shard"), {"shard": shard})
         connection.execute(text(f"DELETE FROM {self.name('issues')} WHERE shard = :url"), {"url": url})
 
-    def mark(self, connection: Connection, shard: int, bytes_hash: bytes, rows: tuple[int, int, int]) -> None:
-        """Writes a shard's marker: its staged items, offers and occurrences."""
+    def mark(self, connection: Connection, shard: int, marker: Marker) -> None:
+        """Writes a shard's marker."""
+        items, offers, occurrences = marker.rows
         connection.execute(
-            text(f"INSERT INTO {self.name('shards')} VALUES (:shard, :hash, :items, :offers, :occurrences)"),
-            {"shard": shard, "hash": bytes_hash, "items": rows[0], "offers": rows[1], "occurrences": rows[2]},
-        )
+            text(f"INSERT INTO {self.name('shards')} VALUES (:shard, :hash, :items, :offers, :occurrences, :counts)"),
+            {
+                "shard": shard, "hash": marker.bytes_hash, "items": items, "offers": offers,
+                "occurrences": occurrences, "counts": Jsonb(marker.counts),
+            },
+        )  # fmt: skip
+
+    def markers(self, connection: Connection) -> dict[int, Marker]:
+        """The markers of the shards that are staged, by ordinal."""
+        rows = connection.execute(text(f"SELECT * FROM {self.name('shards')}"))
+        return {
+            row.shard: Marker(row.bytes_hash, (row.item_rows, row.offer_rows, row.occurrence_rows), row.counts)
+            for row in rows
+        }
 
     def incomplete(self, connection: Connection, shards: Sequence[int]) -> list[int]:
         """Which of `shards` are not there whole."""

@@ -4,13 +4,13 @@ from app.core.errors import DiscoveryNodeError
 
 
 class IngestorError(DiscoveryNodeError):
-    """An ingestion did not do what it was asked to."""
+    """An ingestion did not do what it was asked to. `transient` when trying again later may help."""
+
+    transient = False
 
 
 class SourceError(IngestorError):
-    """A document could not be had. `transient` when trying again later may help."""
-
-    transient = False
+    """A document could not be had."""
 
 
 class UnreachableError(SourceError):
@@ -29,3 +29,9 @@ class ValidationError(IngestorError):
 
 class ProcessingError(IngestorError):
     """A good document could not be brought into the catalogue."""
+
+
+class UnstableError(ProcessingError):
+    """What was read or written kept changing meanwhile."""
+
+    transient = True

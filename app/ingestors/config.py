@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from app.core.errors import ConfigurationError
 from app.ingestors.cron import parse_cron
+from app.ingestors.sources.base import BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 
 
@@ -46,8 +47,18 @@ class IngestorEntry(BaseModel):
             raise ValueError("one of registry and feed_path is needed")
         return self
 
+    def source(self) -> BaseSource:
+        """The source of the entry, with its options."""
+        return SourceFactory.create(self.source_type, self.source_config())
+
     def source_config(self) -> SourceConfig:
         return SourceConfig(root=self._root, allow_outside=self.allow_outside)
+
+    def reads(self, registry: str | None, feed_path: str | None) -> bool:
+        """Whether one of the paths is one of the entry's."""
+        return (registry, feed_path) == (self.registry, self.feed_path) or bool(
+            {registry, feed_path} & {self.registry, self.feed_path} - {None}
+        )
 
     def options_hash(self) -> bytes:
         """Of the options that decide how a feed is read."""

@@ -4,40 +4,44 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-from uuid import UUID
+from typing import Any, Literal, cast
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from psycopg import OperationalError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cmp.feed import MalformedDocumentError, parse_index
 from app.core.config import Settings
 from app.core.errors import DiscoveryNodeError
-from app.db.session import Database
+from app.db.session import Database, DatabaseFailedError, is_away
 from app.ingestors.base import IngestorError, ProcessingError, SourceError, ValidationError
 from app.ingestors.config import IngestorEntry
 from app.ingestors.handlers.feed import FeedFailedError, FeedHandler, FeedHeldError
 from app.ingestors.handlers.reading import FeedRequest
 from app.ingestors.handlers.registry import RegistryHandler, RegistryReport
 from app.ingestors.handlers.vector import VectorHandler
+from app.ingestors.helpers import Helpers
 from app.ingestors.progress import Progress
 from app.ingestors.reports import RunReport
-from app.ingestors.sources.factory import SourceFactory
 from app.services import feeds, issues, organizations, runs
 from app.services.organizations import ForeignOrganizationError, Registered
-from app.services.runs import Run, Status
+from app.services.runs import EndedRun, OrganizationBusyError, Run
+from app.services.starts import LeaseLostError, Start, Status
 
 log = structlog.get_logger()
 
 Step = Literal["registry", "feed", "vector"]
 STEPS: tuple[Step, ...] = ("registry", "feed", "vector")
+_STORED = ("steps", *STEPS, "issues", "timings")  # what the ledger keeps of a report
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an ingestion is done. `full` takes nothing over from the last one."""
+    """How an ingestion is done. `full` takes nothing over from the last one; `organizations`, by URN, leaves out all
+    others."""
 
     steps: tuple[Step, ...] = STEPS
+    organizations: frozenset[str] | None = None
     full: bool = False
     dry_run: bool = False
     accept_deletions: bool = False
@@ -58,30 +62,36 @@ class Ingestion:
     """Runs the steps of one entry of `ingestion.yaml`."""
 
     def __init__(
-        self, database: Database, settings: Settings, entry: IngestorEntry, options: Options, progress: Progress,
-        vectors: VectorHandler | None,
+        self, database: Database, settings: Settings, entry: IngestorEntry, options: Options, start: Start,
+        progress: Progress, helpers: Helpers, vectors: VectorHandler | None,
     ) -> None:  # fmt: skip
         self._database = database
         self._settings = settings
         self._entry = entry
         self._options = options
+        self._start = start
         self._progress = progress
+        self._helpers = helpers
         self._vectors = vectors
-        self._source = SourceFactory.create(entry.source_type, entry.source_config())
+        self._source = entry.source()
         self._degraded: str | None = None
         self._registry_seconds = 0.0
 
     def run(self) -> list[RunReport]:
-        """Does what the options ask for; returns one report for each organization."""
-        start_id = runs.open_start(self._database, self._entry.name)
-        reports: list[RunReport] = []
-        try:
-            with structlog.contextvars.bound_contextvars(ingestor=self._entry.name):
-                reports.extend(self._run_target(start_id, target) for target in self._targets())
-        except BaseException:
-            runs.close_start(self._database, start_id, "failed")
-            raise
-        runs.close_start(self._database, start_id, runs.worst([report["status"] for report in reports]))
+        """Does what the options ask for; returns one report for each organization. What an earlier attempt of the start
+        brought to an end is not done again; organizations that other starts hold are noted in the start."""
+        with structlog.contextvars.bound_contextvars(ingestor=self._entry.name):
+            targets = self._targets()
+            with self._database.transaction() as connection:
+                ended = runs.ended(connection, self._start)
+            reports = []
+            for target in targets:
+                earlier = ended.get(target.organization_id) if target.organization_id is not None else None
+                try:
+                    reports.append(self._told(target, earlier) if earlier else self._run_target(target))
+                except OrganizationBusyError as busy:
+                    log.info("the organization is busy; coming back to it", organization=target.urn)
+                    self._start.busy.add(busy.organization_id)
         return reports
 
     def _targets(self) -> list[_Target]:
@@ -90,7 +100,10 @@ class Ingestion:
         try:
             targets = self._registered()
         except (DiscoveryNodeError, SQLAlchemyError) as error:
+            self._raise_if_over(error)
             targets = [_Target(None, error=error)]
+        if self._options.organizations is not None:
+            targets = [target for target in targets if target.urn in (*self._options.organizations, None)]
         if "feed" in self._options.steps and self._entry.feed_path is not None:
             owner = self._owner_of_feed(self._entry.feed_path, targets)
             targets = [owner, *(replace(target, has_feed=False) for target in targets if target.urn != owner.urn)]
@@ -163,22 +176,35 @@ class Ingestion:
             )
         return index.organization_urn
 
-    def _run_target(self, start_id: UUID, target: _Target) -> RunReport:
-        with runs.claimed(self._database, start_id, self._entry.name, target.organization_id) as run:
-            report: RunReport = {
-                "id": str(run.id),
-                "ingestor": self._entry.name,
-                "organization": target.urn,
-                "status": "degraded" if self._degraded else "success",
-                "registry": target.registry,
-                "feed": {},
-                "vector": {},
-                "issues": {"error": 0, "warning": 0},
-                "timings": {"registry": self._registry_seconds},
-                "error": self._degraded,
-            }
+    def _told(self, target: _Target, ended: EndedRun) -> RunReport:
+        """The report of a run that is over."""
+        told = self._new_report(str(ended.id), target) | ended.report
+        return cast(RunReport, told | {"status": ended.status, "error": ended.error})
+
+    def _new_report(self, run_id: str, target: _Target) -> RunReport:
+        return {
+            "id": run_id,
+            "ingestor": self._entry.name,
+            "organization": target.urn,
+            "status": "degraded" if self._degraded else "success",
+            "steps": {"registry": "degraded" if self._degraded else "success"} if self._reads_registry else {},
+            "registry": target.registry,
+            "feed": {},
+            "vector": {},
+            "issues": {"error": 0, "warning": 0},
+            "timings": {"registry": self._registry_seconds},
+            "error": self._degraded,
+        }
+
+    @property
+    def _reads_registry(self) -> bool:
+        return self._entry.registry is not None and "registry" in self._options.steps
+
+    def _run_target(self, target: _Target) -> RunReport:
+        with runs.claimed(self._database, self._start, target.organization_id) as run:
+            report = self._new_report(str(run.id), target)
             if target.error is not None:
-                _fail(report, target.error)
+                self._fail(report, "registry" if self._reads_registry else "feed", target.error)
                 with self._database.transaction() as connection:
                     report["issues"] = issues.counts_of_ingestor(connection, self._entry.name)
             elif target.organization_id is not None:
@@ -190,15 +216,15 @@ class Ingestion:
     def _run_steps(self, run: Run, target: _Target, organization_id: int, report: RunReport) -> None:
         """Feed, then vectors; these also when the feed was not applied, so that what is live is found."""
         if "feed" in self._options.steps and target.has_feed:
-            with _step(report, "feed"):
+            with self._step(report, "feed"):
                 self._ingest_feed(run, organization_id, report)
         if self._vectors is not None:
-            with _step(report, "vector"):
-                vectors = self._vectors.run([organization_id])
+            with self._step(report, "vector"):
+                vectors = self._vectors.run([organization_id], self._start)
                 report["vector"] = vectors.as_dict()
                 if vectors.failed:
-                    _degrade(report, f"{vectors.failed} products could not be embedded and stay pending.")
-        with _step(report, None), self._database.transaction() as connection:
+                    _degrade(report, "vector", f"{vectors.failed} products could not be embedded and stay pending.")
+        with self._step(report, None), self._database.transaction() as connection:
             report["issues"] = issues.counts(connection, organization_id)
 
     def _ingest_feed(self, run: Run, organization_id: int, report: RunReport) -> None:
@@ -218,7 +244,8 @@ class Ingestion:
             max_delete_fraction=self._settings.max_delete_fraction,
         )
         try:
-            report["feed"] = FeedHandler(self._database, self._source, run, self._progress).ingest(request).as_dict()
+            handler = FeedHandler(self._database, self._source, run, self._progress, self._helpers)
+            report["feed"] = handler.ingest(request).as_dict()
         except (FeedFailedError, FeedHeldError) as error:
             report["feed"] = error.report.as_dict()
             raise
@@ -232,42 +259,74 @@ class Ingestion:
         return self._source.resolve(self._entry.registry, url)
 
     def _finish(self, run: Run, report: RunReport) -> None:
-        run.report = {name: report[name] for name in ("registry", "feed", "vector", "issues", "timings")}
+        run.report = {name: report[name] for name in _STORED}  # type: ignore[literal-required]
         try:
             runs.finish(self._database, run, report["status"], report["error"])
         except (DiscoveryNodeError, SQLAlchemyError) as error:
+            self._raise_if_over(error)
             # Without its database a run cannot say how it ended; the next one finds it lost, and ends it.
             log.error("the end of the run could not be written down", run=report["id"], error=type(error).__name__)
-            _fail(report, error)
+            self._fail(report, None, error)
         log.info("run ended", run=report["id"], status=report["status"], error=report["error"])
 
-
-@contextmanager
-def _step(report: RunReport, step: Step | None) -> Iterator[None]:
-    """Times a step; one that raises makes the run held or failed, and the next step goes on."""
-    began = time.monotonic()
-    try:
-        yield
-    except (DiscoveryNodeError, SQLAlchemyError) as error:
-        _fail(report, error)
-    finally:
+    @contextmanager
+    def _step(self, report: RunReport, step: Step | None) -> Iterator[None]:
+        """Times a step; one that raises makes the run held, waiting or failed, and the next step goes on."""
+        began = time.monotonic()
         if step is not None:
-            report["timings"][step] = time.monotonic() - began
+            report["steps"][step] = "success"
+        try:
+            yield
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            self._raise_if_over(error)
+            self._fail(report, step, error)
+        finally:
+            if step is not None:
+                report["timings"][step] = time.monotonic() - began
+
+    def _raise_if_over(self, error: DiscoveryNodeError | SQLAlchemyError) -> None:
+        """A task whose lease or database is gone stops at once: it can write nothing down, and is done again."""
+        if self._start.is_task and (isinstance(error, LeaseLostError) or is_away(error)):
+            raise error
+
+    def _fail(self, report: RunReport, step: Step | None, error: DiscoveryNodeError | SQLAlchemyError) -> None:
+        status: Status = "failed"
+        if isinstance(error, FeedHeldError):
+            status = "held"
+        elif self._start.may_retry and _is_transient(error):
+            status = "waiting"
+        report["status"] = runs.worst([report["status"], status])
+        if step is not None:
+            report["steps"][step] = status
+        message = str(error) if isinstance(error, DiscoveryNodeError) else f"The database failed: {_first_line(error)}"
+        remedy = error.remedy if isinstance(error, DiscoveryNodeError) else "The next run takes up from here."
+        told = f"{message}. {remedy}".replace("..", ".") if remedy else message
+        report["error"] = f"{report['error']} {told}" if report["error"] else told
+        log.warning("step failed", step=step, error=message)
+
+    def finish_vectors(self, reports: list[RunReport]) -> None:
+        """Completes the search index after the last organization; what fails there is told in every report."""
+        try:
+            if self._vectors is not None:
+                self._vectors.finish()
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            self._raise_if_over(error)
+            for report in reports:
+                self._fail(report, "vector", error)
 
 
-def _degrade(report: RunReport, told: str) -> None:
+def _degrade(report: RunReport, step: Step, told: str) -> None:
     report["status"] = runs.worst([report["status"], "degraded"])
+    report["steps"][step] = "degraded"
     report["error"] = f"{report['error']} {told}" if report["error"] else told
 
 
-def _fail(report: RunReport, error: DiscoveryNodeError | SQLAlchemyError) -> None:
-    status: Status = "held" if isinstance(error, FeedHeldError) else "failed"
-    report["status"] = runs.worst([report["status"], status])
-    message = str(error) if isinstance(error, DiscoveryNodeError) else f"The database failed: {_first_line(error)}"
-    remedy = error.remedy if isinstance(error, DiscoveryNodeError) else "The next run takes up from here."
-    told = f"{message}. {remedy}".replace("..", ".") if remedy else message
-    report["error"] = f"{report['error']} {told}" if report["error"] else told
-    log.warning("step failed", error=message)
+def _is_transient(error: DiscoveryNodeError | SQLAlchemyError) -> bool:
+    """Whether the same may go well in a while: what cannot be reached, what keeps changing, a database that is full or
+    busy."""
+    cause = error.orig if isinstance(error, DBAPIError) else error.__cause__
+    is_databases = isinstance(error, DBAPIError | DatabaseFailedError) and isinstance(cause, OperationalError)
+    return is_databases or (isinstance(error, IngestorError) and error.transient)
 
 
 def _first_line(error: SQLAlchemyError) -> str:
@@ -295,10 +354,19 @@ def _registry_stats(result: Registered) -> dict[str, Any]:
     return {"organizations": verdicts, "brands": vars(result.brands)}
 
 
-def finish_vectors(vectors: VectorHandler, reports: list[RunReport]) -> None:
-    """Completes the search index after the last organization; what fails there is told in every report."""
-    try:
+def ingest_vectors(database: Database, start: Start, vectors: VectorHandler) -> RunReport:
+    """The vector step for all organizations, as one run."""
+    with runs.claimed(database, start, None) as run:
+        began = time.monotonic()
+        done = vectors.run(None, start)
         vectors.finish()
-    except (DiscoveryNodeError, SQLAlchemyError) as error:
-        for report in reports:
-            _fail(report, error)
+        report: RunReport = {
+            "id": str(run.id), "ingestor": start.ingestor, "organization": None, "status": "success",
+            "steps": {"vector": "success"}, "registry": {}, "feed": {}, "vector": done.as_dict(),
+            "issues": {"error": 0, "warning": 0}, "timings": {"vector": time.monotonic() - began}, "error": None,
+        }  # fmt: skip
+        if done.failed:
+            _degrade(report, "vector", f"{done.failed} products could not be embedded and stay pending.")
+        run.report = {name: report[name] for name in _STORED}  # type: ignore[literal-required]
+        runs.finish(database, run, report["status"], report["error"])
+    return report

@@ -1,21 +1,25 @@
 """The way in: every ingestion, from the command line or from a worker, is started here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
-from uuid import uuid4
+from uuid import UUID
 
 from app.core.config import Settings, get_settings
 from app.db import schema
 from app.db.session import Database, LiveDatabase, connect, dry_run
-from app.db.staging import StagingTables
+from app.ingestors.checks import EntryCheck, check_entries, has_updates
 from app.ingestors.config import IngestionConfig, IngestorEntry, load_config
-from app.ingestors.handlers.reading import FeedRequest, PublicationReader
+from app.ingestors.handlers.reading import FeedRequest
+from app.ingestors.handlers.staging import help_with
 from app.ingestors.handlers.vector import VectorHandler
-from app.ingestors.ingestion import Ingestion, Options, finish_vectors
+from app.ingestors.helpers import Helpers, NoHelpers
+from app.ingestors.ingestion import Ingestion, Options, Step, ingest_vectors
 from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
-from app.ingestors.sources.factory import SourceFactory
-from app.services import feeds, organizations, runs
+from app.services import feeds, organizations, starts
+from app.services.runs import worst
+from app.services.starts import Start
+from app.services.vectors import EmbedderFactory
 
 
 class IngestorManager:
@@ -28,11 +32,15 @@ class IngestorManager:
         database: LiveDatabase | None = None,
         config: IngestionConfig | None = None,
         progress: Progress | None = None,
+        helpers: Helpers | None = None,
+        embedders: EmbedderFactory | None = None,
     ) -> None:
         self._settings = settings or get_settings()
         self._given_database = database
         self._given_config = config
         self._progress = progress or NoProgress()
+        self._helpers = helpers or NoHelpers()
+        self._embedders = embedders
 
     @cached_property
     def _config(self) -> IngestionConfig:
@@ -62,76 +70,151 @@ class IngestorManager:
         entries = [self._config.entry(name) for name in names] or self._config.ingestion
         return self._ingest(entries, options or Options())
 
-    def ingest_registry(self, source_type: str, registry_path: str) -> IngestReport:
+    def ingest_all(
+        self, source_type: str, registry_path: str | None = None, feed_path: str | None = None, *,
+        ingestor: str | None = None, organizations: Collection[str] | None = None, start: Start | None = None,
+    ) -> IngestReport:  # fmt: skip
+        """Reads a registry, the feeds of its organizations or the one that is named, and brings the search index in
+        step."""
+        entry = self._entry(source_type, registry_path, feed_path, ingestor)
+        only = frozenset(organizations) if organizations is not None else None
+        return self._ingest([entry], Options(organizations=only), start)
+
+    def ingest_registry(
+        self, source_type: str, registry_path: str, *, ingestor: str | None = None, start: Start | None = None
+    ) -> IngestReport:
         """Reads one registry: organizations, brands, categories."""
-        entry = self._entry(source_type, registry=registry_path)
-        return self._ingest([entry], Options(steps=("registry",)))
+        entry = self._entry(source_type, registry_path, None, ingestor)
+        return self._ingest([entry], Options(steps=("registry",)), start)
 
-    def ingest_feed(self, source_type: str, feed_path: str) -> IngestReport:
-        """Reads one feed."""
-        entry = self._entry(source_type, feed_path=feed_path)
-        return self._ingest([entry], Options(steps=("feed",)))
+    def ingest_feed(
+        self, source_type: str, feed_path: str, *, ingestor: str | None = None, steps: tuple[Step, ...] = ("feed",),
+        start: Start | None = None,
+    ) -> IngestReport:  # fmt: skip
+        """Reads one feed; with the step `vector` the search index follows."""
+        entry = self._entry(source_type, None, feed_path, ingestor)
+        return self._ingest([entry], Options(steps=steps), start)
 
-    def ingest_vector(self, source_type: str, registry_path: str | None = None) -> IngestReport:
+    def ingest_vector(
+        self, source_type: str, registry_path: str | None = None, *, ingestor: str | None = None,
+        start: Start | None = None,
+    ) -> IngestReport:  # fmt: skip
         """Brings the search index in step with the catalogue, for the organizations of a registry or for all."""
-        entries = [self._entry(source_type, registry=registry_path)] if registry_path else self._config.ingestion
-        return self._ingest(entries, Options(steps=("vector",)))
+        options = Options(steps=("vector",))
+        if registry_path:
+            return self._ingest([self._entry(source_type, registry_path, None, ingestor)], options, start)
+        if start is None:
+            return self._ingest(self._config.ingestion, options)
+        return self._update_embeddings(start)
+
+    def stage_shards(
+        self, run_id: UUID, ingestor: str, source_type: str, path: str, organization_id: int, revision: int, *,
+        full: bool = False,
+    ) -> int:  # fmt: skip
+        """Helps a run of another process with its shards until there are none left; returns how many were read. None
+        when this process would read them in another way."""
+        entry = self._by_name(ingestor, source_type) or self._entry(source_type, None, path, ingestor)
+        with self._database.transaction() as connection:
+            publisher = organizations.publisher(connection, organization_id)
+            state = feeds.find_feed(connection, organization_id)
+        if state is None or state.revision != revision:
+            return 0
+        request = FeedRequest(ingestor, source_type, path, publisher, entry.options_hash(), full=full)
+        return help_with(self._database, entry.source(), run_id, request, state)
 
     def has_feed_updates(self, source_type: str, feed_path: str) -> bool:
-        """Whether the feed is another than the one in the catalogue, and than the one that was tried last."""
-        entry = self._entry(source_type, feed_path=feed_path)
-        database = self._database
-        with database.transaction() as connection:
+        """Whether the feed is another than the one in the catalogue, and than the one that was tried last. Raises
+        `SourceError` when that cannot be known now."""
+        with self._database.transaction() as connection:
             organization = feeds.organization_of_path(connection, source_type, feed_path)
-            if organization is None:
-                return True
-            publisher = organizations.publisher(connection, organization)
-            state = feeds.find_feed(connection, organization)
-        assert state is not None  # noqa: S101 - the organization was found by it
-        request = FeedRequest(entry.name, source_type, feed_path, publisher, entry.options_hash())
-        source = SourceFactory.create(source_type, entry.source_config())
-        reader = PublicationReader(database, source, StagingTables(uuid4()), self._progress)
-        return reader.look(request, state).fingerprint not in (state.fingerprint, state.attempted_fingerprint)
+        if organization is None:
+            return True
+        return has_updates(self._database, self._entry(source_type, None, feed_path), organization, feed_path)
 
-    def _entry(self, source_type: str, *, registry: str | None = None, feed_path: str | None = None) -> IngestorEntry:
-        """The entry with that path, else one made up for it, without options. A relative path is relative to the folder
-        of `ingestion.yaml`, if it leads somewhere from there, else to the working folder."""
+    def check_feed_updates(self) -> list[EntryCheck]:
+        """Looks at every feed of the entries of `ingestion.yaml`."""
+        return check_entries(self._database, self._config.ingestion)
+
+    def _by_name(self, name: str | None, source_type: str) -> IngestorEntry | None:
+        if not (self._given_config or self._settings.ingestion_config_path.exists()):
+            return None
+        named = (entry for entry in self._config.ingestion if (entry.name, entry.source_type) == (name, source_type))
+        return next(named, None)
+
+    def _entry(
+        self, source_type: str, registry: str | None, feed_path: str | None, name: str | None = None
+    ) -> IngestorEntry:
+        """An entry that reads these paths: with the options of the one in `ingestion.yaml` that has one of them, that
+        of the name first, else without options. A relative path is relative to the folder of `ingestion.yaml`, if it
+        leads somewhere from there, else to the working folder."""
         root = None
         if self._given_config or self._settings.ingestion_config_path.exists():
-            for entry in self._config.ingestion:
-                if entry.source_type == source_type and (
-                    entry.registry == registry if feed_path is None else entry.feed_path == feed_path
-                ):
-                    return entry
+            for entry in sorted(self._config.ingestion, key=lambda entry: entry.name != name):
+                if entry.source_type == source_type and entry.reads(registry, feed_path):
+                    paths = {"registry": registry, "feed_path": feed_path}
+                    return entry.model_copy(update={"name": name or entry.name, **paths})
             folder = self._settings.ingestion_config_path.resolve().parent
             root = folder if (folder / (registry or feed_path or "")).exists() else None
         made_up = {
-            "name": f"{source_type}:{registry or feed_path}"[:100],
+            "name": (name or f"{source_type}:{registry or feed_path}")[:100],
             "source_type": source_type,
             "registry": registry,
             "feed_path": feed_path,
         }
         return IngestorEntry.model_validate(made_up, context={"root": root})
 
-    def _ingest(self, entries: Sequence[IngestorEntry], options: Options) -> IngestReport:
+    def _ingest(self, entries: Sequence[IngestorEntry], options: Options, start: Start | None = None) -> IngestReport:
         if options.dry_run:
             with dry_run(self._database) as database:
-                reports = self._run(database, entries, options)
-        else:
-            runs.drop_leftovers(self._database)
-            reports = self._run(self._database, entries, options)
-        status = runs.worst([report["status"] for report in reports])
-        return {"status": status, "runs": reports}
+                return _report(self._run(database, entries, options))
+        if start is not None:
+            with starts.kept(self._database, start):
+                return _report(self._run_task(entries[0], options, start))
+        starts.drop_leftovers(self._database)
+        return _report(self._run(self._database, entries, options))
 
     def _run(self, database: Database, entries: Sequence[IngestorEntry], options: Options) -> list[RunReport]:
-        vectors = None
-        if "vector" in options.steps:
-            vectors = VectorHandler(database, self._settings, self._progress, dry_run=options.dry_run)
-        reports = [
-            report
-            for entry in entries
-            for report in Ingestion(database, self._settings, entry, options, self._progress, vectors).run()
-        ]
-        if vectors is not None:
-            finish_vectors(vectors, reports)
+        """A start for each entry, as of the command line; the search index is completed after the last one."""
+        vectors = self._vectors(options, database)
+        reports: list[RunReport] = []
+        for entry in entries:
+            with starts.opened(database, entry.name, self._settings.lease_seconds) as start:
+                ingestion = self._ingestion(database, entry, options, start, vectors)
+                own = ingestion.run()
+                starts.finish(database, start, worst([report["status"] for report in own]))
+            reports.extend(own)
+        if vectors is not None and reports:
+            ingestion.finish_vectors(reports)
         return reports
+
+    def _run_task(self, entry: IngestorEntry, options: Options, start: Start) -> list[RunReport]:
+        vectors = self._vectors(options)
+        ingestion = self._ingestion(self._database, entry, options, start, vectors)
+        reports = ingestion.run()
+        if vectors is not None:
+            ingestion.finish_vectors(reports)
+        return reports
+
+    def _ingestion(
+        self, database: Database, entry: IngestorEntry, options: Options, start: Start, vectors: VectorHandler | None
+    ) -> Ingestion:
+        return Ingestion(database, self._settings, entry, options, start, self._progress, self._helpers, vectors)
+
+    def _vectors(self, options: Options, database: Database | None = None) -> VectorHandler | None:
+        if "vector" not in options.steps:
+            return None
+        return VectorHandler(
+            database or self._database, self._settings, self._progress, self._helpers, dry_run=options.dry_run,
+            create=self._embedders,
+        )  # fmt: skip
+
+    def _update_embeddings(self, start: Start) -> IngestReport:
+        """Indexes whatever is pending, of whichever organization."""
+        vectors = self._vectors(Options(steps=("vector",)))
+        assert vectors is not None  # noqa: S101 - the step is asked for
+        with starts.kept(self._database, start):
+            return _report([ingest_vectors(self._database, start, vectors)])
+
+
+def _report(reports: list[RunReport]) -> IngestReport:
+    return {"status": worst([report["status"] for report in reports]), "runs": reports}

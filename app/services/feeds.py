@@ -1,9 +1,11 @@
 """Feeds: how far the catalogue has followed them, and what of a shard is known already."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Row, text
 
 from app.db.publication import ShardCounts
@@ -30,6 +32,7 @@ class FeedState:
     fingerprint: bytes | None
     attempted_fingerprint: bytes | None
     verdict: str | None
+    seen: dict[str, Any] | None
     live_products: int
     live_groups: int
     live_offers: int
@@ -47,6 +50,33 @@ class KnownItem(NamedTuple):
     offers: int
     offers_rejected: int
     issues: list[dict[str, str | None]] | None
+
+
+class KnownFeed(NamedTuple):
+    """A feed that was read, or tried to be."""
+
+    ingestor: str
+    organization_id: int
+    organization_urn: str
+    path: str
+
+
+def of_ingestors(connection: Connection, names: Sequence[str]) -> list[KnownFeed]:
+    """The feeds that these ingestors brought."""
+    rows = connection.execute(
+        text("""
+            SELECT f.ingestor, f.organization_id, o.urn, f.path
+            FROM feeds f JOIN organizations o ON o.id = f.organization_id
+            WHERE f.ingestor = ANY(:names) ORDER BY f.id
+            """),
+        {"names": list(names)},
+    )
+    return [KnownFeed(*row) for row in rows]
+
+
+def started_ingestors(connection: Connection) -> set[str]:
+    """The ingestors that were ever started, whatever came of it."""
+    return set(connection.execute(text("SELECT DISTINCT ingestor FROM starts")).scalars())
 
 
 def open_feed(connection: Connection, organization_id: int, ingestor: str, source_type: str, path: str) -> FeedState:
@@ -81,6 +111,7 @@ def _state(connection: Connection, row: Row[Any]) -> FeedState:
         fingerprint=row.fingerprint,
         attempted_fingerprint=row.attempted_fingerprint,
         verdict=row.verdict,
+        seen=row.seen,
         live_products=row.live_products,
         live_groups=row.live_groups,
         live_offers=row.live_offers,
@@ -115,6 +146,14 @@ def known_items(connection: Connection, shard_id: int, first: int, last: int) ->
     with driver_connection(connection).cursor(binary=True) as cursor:
         cursor.execute(query, (shard_id, first, last))
         return [KnownItem(*row) for row in cursor]
+
+
+def remember_seen(connection: Connection, feed_id: int, seen: dict[str, Any] | None) -> None:
+    """Remembers the versions of a feed's documents as they were last looked at."""
+    connection.execute(
+        text("UPDATE feeds SET seen = :seen WHERE id = :feed"),
+        {"feed": feed_id, "seen": None if seen is None else Jsonb(seen)},
+    )
 
 
 def mark_current(connection: Connection, feed_id: int) -> None:

@@ -1,59 +1,66 @@
-"""The ledger: starts, and the runs of their organizations, each held by one worker at a time."""
+"""The ledger of runs: each an organization's part of a start, one at a time for each organization."""
 
-import os
-import platform
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Row, text
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.db.staging import StagingTables, leftovers
+from app.db.staging import StagingTables
+from app.services import counters, starts
+from app.services.counters import Key
+from app.services.starts import LeaseLostError, Start, Status
 
 log = structlog.get_logger()
 
-Status = Literal["running", "success", "degraded", "held", "failed"]
 # From best to worst; a start is as bad as the worst of its runs.
-_BADNESS: tuple[Status, ...] = ("success", "degraded", "held", "failed")
-
-LEASE = 60.0  # seconds
-HEARTBEAT = 15.0  # seconds
-_HOLDERS = "SELECT id, worker, lease_expires_at < clock_timestamp() AS expired FROM runs"
+_BADNESS: tuple[Status, ...] = ("success", "degraded", "held", "waiting", "failed")
 _POLL = 0.2  # seconds between looks at an organization that another run holds
+_VERDICTS = ("inserted", "updated", "unchanged", "deleted", "rejected")
 
 
-class LeaseLostError(DiscoveryNodeError):
-    """Another worker took the run over; nothing of this one may be committed."""
+class OrganizationBusyError(DiscoveryNodeError):
+    """Another start holds the organization, and does it again for this one when it is through."""
 
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__(f"The lease on run {run_id} was lost", remedy="Nothing to do: the run that took over goes on.")
+    def __init__(self, organization_id: int) -> None:
+        super().__init__(
+            "Another start is at work on the organization", remedy="Nothing to do: this one goes on after it."
+        )
+        self.organization_id = organization_id
 
 
 @dataclass
 class Run:
-    """A run that this process holds."""
+    """A run that this process holds. `staged_for` is what its staging tables were filled against, when they were by a
+    worker that was lost or interrupted."""
 
     id: UUID
-    start_id: UUID
+    start: Start
     organization_id: int | None
-    attempt: int = 1
-    is_recorded: bool = True
+    staged_for: bytes | None = None
     report: dict[str, Any] = field(default_factory=dict)
 
     def fence(self, connection: Connection) -> None:
-        """The last statement before a commit: raises `LeaseLostError` unless the run is still this worker's."""
-        if self.is_recorded and not _extend_lease(connection, self):
-            raise LeaseLostError(self.id)
+        """The last statement before a commit: raises `LeaseLostError` unless the start is still this process's."""
+        self.start.fence(connection)
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run that an earlier attempt of the start brought to its end."""
+
+    id: UUID
+    status: Status
+    report: dict[str, Any]
+    error: str | None
 
 
 def worst(statuses: list[Status]) -> Status:
@@ -61,95 +68,96 @@ def worst(statuses: list[Status]) -> Status:
     return max(statuses, key=_BADNESS.index, default="success")
 
 
-def open_start(database: Database, ingestor: str) -> UUID:
-    """Writes down that an ingestor was started."""
-    start_id = uuid4()
-    with database.transaction() as connection:
-        connection.execute(
-            text("INSERT INTO starts (id, ingestor, status, worker) VALUES (:id, :ingestor, 'running', :worker)"),
-            {"id": start_id, "ingestor": ingestor, "worker": _worker(os.getpid())},
-        )
-    return start_id
-
-
-def close_start(database: Database, start_id: UUID, status: Status) -> None:
-    """Writes down how a start ended."""
-    with database.transaction() as connection:
-        connection.execute(
-            text("UPDATE starts SET status = :status, finished_at = clock_timestamp() WHERE id = :id"),
-            {"id": start_id, "status": status},
-        )
-
-
 @contextmanager
-def claimed(database: Database, start_id: UUID, ingestor: str, organization_id: int | None) -> Iterator[Run]:
-    """Holds a run for an organization, waiting for the one that holds it now; its lease is kept alive meanwhile.
+def claimed(database: Database, start: Start, organization_id: int | None) -> Iterator[Run]:
+    """Holds a run for an organization, waiting for the one that holds it now; a task's start does not wait, but raises
+    `OrganizationBusyError`.
 
-    The block ends the run with `finish`; one that raises leaves it failed. A dry run is not recorded, since others
-    would wait for what it records until it ends; it takes the organization's lock before it changes anything.
+    The block ends the run with `finish`; one that raises leaves it failed, or waiting when the start is given back for
+    what was raised. A dry run is not recorded, since others would wait for what it records until it ends; it takes the
+    organization's lock before it changes anything.
     """
-    if not database.concurrent:
+    if not start.is_recorded:
         with database.transaction() as connection:
             connection.execute(
                 text("SELECT pg_advisory_xact_lock(hashtextextended('organization', :organization))"),
                 {"organization": organization_id},
             )
-        yield Run(uuid4(), start_id, organization_id, is_recorded=False)
+        yield Run(uuid4(), start, organization_id)
         return
-    run = _claim(database, start_id, ingestor, organization_id)
-    with structlog.contextvars.bound_contextvars(run=str(run.id)), _heartbeat(database, run):
+    run = _claim(database, start, organization_id)
+    with structlog.contextvars.bound_contextvars(run=str(run.id)):
         try:
             yield run
+        except LeaseLostError:
+            raise
+        except start.interruptions:
+            finish(database, run, "waiting", "Interrupted; it goes on")
+            raise
         except BaseException as error:
             finish(database, run, "failed", f"Interrupted by {type(error).__name__}")
             raise
 
 
+def ended(connection: Connection, start: Start) -> dict[int, EndedRun]:
+    """What earlier attempts of a start brought to an end, by organization."""
+    if start.attempt == 1:
+        return {}
+    rows = connection.execute(
+        text("""
+            SELECT organization_id, id, status, report, error FROM runs
+            WHERE start_id = :start AND status NOT IN ('running', 'waiting') AND organization_id IS NOT NULL
+            """),
+        {"start": start.id},
+    )
+    return {row.organization_id: EndedRun(row.id, row.status, row.report, row.error) for row in rows}
+
+
 def finish(database: Database, run: Run, status: Status, error: str | None) -> None:
-    """Ends a run and removes its staging tables. Raises `LeaseLostError` when it is another worker's by now."""
+    """Ends a run and removes its staging tables; one that waits keeps them. Raises `LeaseLostError` when its start is
+    another worker's by now."""
     with database.transaction() as connection:
-        StagingTables(run.id).drop(connection)
-        if not run.is_recorded:
+        if status != "waiting":
+            StagingTables(run.id).drop(connection)
+        if not run.start.is_recorded:
             return
-        ended = connection.execute(
+        row = connection.execute(
             text("""
-                UPDATE runs SET status = :status, report = :report, error = :error, lease_expires_at = NULL,
-                    finished_at = clock_timestamp()
-                WHERE id = :id AND attempt = :attempt AND status = 'running'
+                UPDATE runs SET status = CAST(:status AS text), report = :report, error = :error,
+                    finished_at = CASE WHEN CAST(:status AS text) <> 'waiting' THEN clock_timestamp() END
+                WHERE id = :id AND status = 'running' RETURNING rerun_requested
                 """),
-            {
-                "id": run.id,
-                "attempt": run.attempt,
-                "status": status,
-                "report": Jsonb(run.report),
-                "error": error,
-            },
-        ).rowcount
-        if not ended:
-            raise LeaseLostError(run.id)
+            {"id": run.id, "status": status, "report": Jsonb(run.report), "error": error},
+        ).one_or_none()
+        if row is None:
+            raise LeaseLostError(run.start.id)
+        connection.execute(text("DELETE FROM pieces WHERE owner = :id"), {"id": run.id})
+        if row.rerun_requested:
+            connection.execute(
+                text(
+                    "UPDATE starts SET due_at = clock_timestamp() WHERE status = 'queued' AND waits_for = :organization"
+                ),
+                {"organization": run.organization_id},
+            )
+        if status != "waiting":
+            counters.add(connection, _counted(run, status))
+        run.fence(connection)
 
 
-def drop_leftovers(database: Database) -> int:
-    """Ends the starts of workers that are gone, and removes the staging tables of runs that are over or whose worker is
-    gone; returns how many runs had left some."""
-    with database.transaction() as connection:
-        running = connection.execute(text("SELECT id, worker FROM starts WHERE status = 'running'")).all()
-        connection.execute(
-            text("UPDATE starts SET status = 'failed', finished_at = clock_timestamp() WHERE id = ANY(:ids)"),
-            {"ids": [start.id for start in running if _is_dead(start.worker)]},
-        )
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('staging', 0))")
-        runs = leftovers(connection)
-        active = connection.execute(
-            text(f"{_HOLDERS} WHERE id = ANY(:ids) AND status = 'running'"), {"ids": runs}
-        ).all()
-        lost = [holder for holder in active if _is_lost(holder)]
-        for holder in lost:
-            _end_lost(connection, holder)
-        over = set(runs) - {holder.id for holder in active} | {holder.id for holder in lost}
-        for run_id in over:
-            StagingTables(run_id).drop(connection)
-    return len(over)
+def mark_staged_for(connection: Connection, run: Run, staged_for: bytes) -> None:
+    """Remembers what the run's staging tables are filled against, so that another attempt can take them over."""
+    run.staged_for = staged_for
+    connection.execute(
+        text("UPDATE runs SET staged_for = :staged_for WHERE id = :id"), {"id": run.id, "staged_for": staged_for}
+    )
+
+
+def staged_for(connection: Connection, run_id: UUID) -> bytes | None:
+    """What a run that goes on fills its staging tables against."""
+    found: bytes | None = connection.execute(
+        text("SELECT staged_for FROM runs WHERE id = :id AND status = 'running'"), {"id": run_id}
+    ).scalar_one_or_none()
+    return found
 
 
 def recent(connection: Connection, limit: int) -> list[dict[str, Any]]:
@@ -166,132 +174,59 @@ def recent(connection: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows]
 
 
-def _claim(database: Database, start_id: UUID, ingestor: str, organization_id: int | None) -> Run:
-    run = Run(uuid4(), start_id, organization_id)
+def _claim(database: Database, start: Start, organization_id: int | None) -> Run:
     waiting = False
-    while not _insert(database, run, ingestor):
-        if not _end_dead_holder(database, organization_id):
-            if not waiting:
-                log.info("waiting for another run of the organization", organization_id=organization_id)
-                waiting = True
-            time.sleep(_POLL)
+    while (run := _insert(database, start, organization_id)) is None:
+        assert organization_id is not None  # noqa: S101 - nothing else is unique
+        if starts.release_lost(database):
+            continue
+        if start.is_task:
+            with database.transaction() as connection:
+                connection.execute(
+                    text("""
+                        UPDATE runs SET rerun_requested = true
+                        WHERE organization_id = :organization AND status = 'running'
+                        """),
+                    {"organization": organization_id},
+                )
+            raise OrganizationBusyError(organization_id)
+        if not waiting:
+            log.info("waiting for another run of the organization", organization_id=organization_id)
+            waiting = True
+        time.sleep(_POLL)
     return run
 
 
-def _insert(database: Database, run: Run, ingestor: str) -> bool:
-    """Writes the run down as running; False when another run of the organization is."""
+def _insert(database: Database, start: Start, organization_id: int | None) -> Run | None:
+    """Writes the run down as running, or goes on with that of an earlier attempt; None when another start's is."""
     try:
         with database.transaction() as connection:
-            connection.execute(
+            row = connection.execute(
                 text("""
-                    INSERT INTO runs (id, start_id, ingestor, organization_id, status, attempt, worker,
-                        lease_expires_at)
-                    VALUES (:id, :start, :ingestor, :organization, 'running', 1, :worker,
-                        clock_timestamp() + make_interval(secs => :lease))
+                    INSERT INTO runs (id, start_id, ingestor, organization_id, status)
+                    VALUES (:id, :start, :ingestor, :organization, 'running')
+                    ON CONFLICT (start_id, organization_id) DO UPDATE SET status = 'running', error = NULL
+                    RETURNING id, staged_for
                     """),
-                {
-                    "id": run.id,
-                    "start": run.start_id,
-                    "ingestor": ingestor,
-                    "organization": run.organization_id,
-                    "worker": _worker(os.getpid()),
-                    "lease": LEASE,
-                },
-            )
+                {"id": uuid4(), "start": start.id, "ingestor": start.ingestor, "organization": organization_id},
+            ).one()
+            start.fence(connection)
     except IntegrityError:
-        return False
-    return True
+        return None
+    return Run(row.id, start, organization_id, row.staged_for)
 
 
-def _end_dead_holder(database: Database, organization_id: int | None) -> bool:
-    """Fails the organization's running run if its worker is gone; True when there is none left."""
-    with database.transaction() as connection:
-        holder = connection.execute(
-            text(f"{_HOLDERS} WHERE organization_id = :organization AND status = 'running'"),
-            {"organization": organization_id},
-        ).one_or_none()
-        if holder is None:
-            return True
-        if not _is_lost(holder):
-            return False
-        _end_lost(connection, holder)
-    return True
-
-
-def _is_lost(holder: Row[Any]) -> bool:
-    return bool(holder.expired) or _is_dead(holder.worker)
-
-
-def _end_lost(connection: Connection, holder: Row[Any]) -> None:
-    """Fails the run of a lost worker. The attempt it raises fences off a worker that is merely late."""
-    log.warning("ending the run of a lost worker", run=str(holder.id), worker=holder.worker)
-    connection.execute(
-        text("""
-            UPDATE runs SET status = 'failed', error = 'The worker was lost', attempt = attempt + 1,
-                lease_expires_at = NULL, finished_at = clock_timestamp()
-            WHERE id = :id AND status = 'running'
-            """),
-        {"id": holder.id},
-    )
-    StagingTables(holder.id).drop(connection)
-
-
-def _extend_lease(connection: Connection, run: Run) -> bool:
-    return bool(
-        connection.execute(
-            text("""
-                UPDATE runs SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
-                WHERE id = :id AND attempt = :attempt AND status = 'running'
-                    AND lease_expires_at > clock_timestamp()
-                """),
-            {"id": run.id, "attempt": run.attempt, "lease": LEASE},
-        ).rowcount
-    )
-
-
-@contextmanager
-def _heartbeat(database: Database, run: Run) -> Iterator[None]:
-    """Extends the lease from a thread of its own."""
-    stop = threading.Event()
-    thread = threading.Thread(target=_beat, args=(database, run, stop), name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _beat(database: Database, run: Run, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT):
-        try:
-            with database.transaction() as connection:
-                held = _extend_lease(connection, run)
-        except (SQLAlchemyError, DiscoveryNodeError) as error:
-            log.warning("heartbeat failed; trying again", run=str(run.id), error=type(error).__name__)
-            continue
-        if not held:
-            log.warning("lease lost", run=str(run.id))
-            return
-
-
-def _worker(pid: int) -> str:
-    """A process's name across machines and reuses of its number: host, number, start time."""
-    return f"{platform.node()}:{pid}:{_start_time(pid)}"
-
-
-def _is_dead(worker: str) -> bool:
-    """Whether the worker was a process of this machine that is no more. Of others nothing is known but their lease."""
-    host, pid, _ = worker.rsplit(":", 2)
-    return host == platform.node() and worker != _worker(int(pid))
-
-
-def _start_time(pid: int) -> str:
-    """When a process started, in the kernel's ticks; "gone" when it does not run, "?" where this cannot be known."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return "gone" if Path("/proc/self/stat").exists() else "?"
-    fields = status.rpartition(")")[2].split()
-    # A process that is dead and not yet buried by its parent still has a number.
-    return "gone" if fields[0] in {"Z", "X"} else fields[19]
+def _counted(run: Run, status: Status) -> dict[Key, float]:
+    """What a run adds to the counters."""
+    amounts: dict[Key, float] = {("runs", (("ingestor", run.start.ingestor), ("status", status))): 1}
+    for step, seconds in run.report.get("timings", {}).items():
+        amounts["step_seconds", (("step", step),)] = seconds
+        amounts["steps", (("step", step),)] = 1
+    for kind in ("products", "product_groups", "offers"):
+        counts = run.report.get("feed", {}).get(kind, {})
+        amounts |= {
+            ("items", (("kind", kind), ("verdict", name))): counts[name] for name in _VERDICTS if counts.get(name)
+        }
+    if indexed := run.report.get("vector", {}).get("indexed"):
+        amounts["products_indexed", ()] = indexed
+    return amounts

@@ -1,11 +1,13 @@
 """The search index in step with the catalogue: generations of vectors, and the step that writes them."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import structlog
@@ -16,6 +18,8 @@ from app.cmp.text import search_text
 from app.core.config import Settings
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
+from app.services import pieces
+from app.services.pieces import PieceLostError
 from app.vectors import embedders
 from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
 from app.vectors.indexes.pgvector import PendingText, PgVectorIndex
@@ -27,6 +31,10 @@ TEXT_RECIPE = 1
 
 BATCH = 256
 """Texts embedded and written in one transaction: what a killed process loses at most."""
+
+SHARED_FROM = 4
+"""Batches from which on others are asked to help."""
+_POLL = 0.05  # seconds between looks at what helpers are at
 
 EmbedderFactory = Callable[[Variant | None], Embedder]
 _LOCK = "SELECT pg_advisory_xact_lock{}(hashtextextended('index generations', 0))"
@@ -88,6 +96,14 @@ class VectorReport:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Whose work it is, and how others are asked to take pieces of it."""
+
+    owner: UUID
+    invite: Callable[[UUID, int], None]
 
 
 def configured(settings: Settings) -> EmbedderFactory:
@@ -152,12 +168,16 @@ def update(
     create_embedder: EmbedderFactory,
     organization_ids: Sequence[int] | None,
     on_batch: Callable[[int, int], None],
+    sharing: Sharing | None = None,
 ) -> VectorReport:
-    """Embeds what is pending of the organizations (None: of all) and deletes what vanished."""
+    """Embeds what is pending of the organizations (None: of all), with others when it is much, and deletes what
+    vanished."""
     opened = open_generation(database, create_embedder)
     with database.transaction() as connection:
         outdated = opened.generation.index.outdated(connection, organization_ids)
     report = VectorReport(pending=sum(each.pending for each in outdated))
+    if sharing is not None and report.pending >= SHARED_FROM * BATCH:
+        _share(database, opened, organization_ids, report, on_batch, sharing)
     for each in outdated:
         if each.pending:
             _embed(database, opened, each.organization_id, report, on_batch)
@@ -166,6 +186,15 @@ def update(
             _hold(connection, opened.generation)
             report.deleted = opened.generation.index.delete_vanished(connection, vanished)
     return report
+
+
+def help_with(database: Database, create_embedder: EmbedderFactory, owner: UUID) -> int:
+    """Embeds pieces of another process's work until there are none left; returns the number of texts indexed."""
+    opened = open_generation(database, create_embedder)
+    report = VectorReport()
+    while _embed_piece(database, opened, owner, report):
+        pass
+    return report.indexed
 
 
 def complete(database: Database, create_embedder: EmbedderFactory) -> None:
@@ -193,6 +222,59 @@ def count_outdated(
             return VectorReport(pending=_count_live(connection, organization_ids))
         outdated = opened.generation.index.outdated(connection, organization_ids)
     return VectorReport(pending=sum(each.pending for each in outdated), deleted=sum(each.vanished for each in outdated))
+
+
+def _share(
+    database: Database,
+    opened: OpenGeneration,
+    organization_ids: Sequence[int] | None,
+    report: VectorReport,
+    on_batch: Callable[[int, int], None],
+    sharing: Sharing,
+) -> None:
+    """Lays the work out in pieces and takes them one by one, as others may; what comes to be pending meanwhile is left
+    to the caller."""
+    with database.transaction() as connection:
+        blocks = opened.generation.index.pending_blocks(connection, organization_ids, BATCH)
+        work = {ordinal: {"block": list(block)} for ordinal, block in enumerate(blocks)}
+        pieces.offer(connection, sharing.owner, work)
+    sharing.invite(sharing.owner, len(blocks))
+    own = VectorReport(pending=report.pending)
+    while True:
+        while _embed_piece(database, opened, sharing.owner, own):
+            on_batch(min(own.indexed + own.failed, report.pending), report.pending)
+        with database.transaction() as connection:
+            results = pieces.results(connection, sharing.owner)
+            done = [result for result in results.values() if result is not None]
+            if len(done) == len(results):
+                pieces.withdraw(connection, sharing.owner)
+                break
+        time.sleep(_POLL)
+    report.indexed += sum(result["indexed"] for result in done)
+
+
+def _embed_piece(database: Database, opened: OpenGeneration, owner: UUID, report: VectorReport) -> bool:
+    """Embeds the next piece; False when none is free."""
+    index = opened.generation.index
+    with pieces.taken(database, owner) as piece:
+        if piece is None:
+            return False
+        organization_id, first, last = piece.work["block"]
+        with database.transaction() as connection:
+            _hold(connection, opened.generation)
+            texts = index.pending(connection, organization_id, first - 1, BATCH, last)
+        vectors = _vectors(opened.embedder, texts)
+        good = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+        try:
+            with database.transaction() as connection:
+                _hold(connection, opened.generation)
+                indexed = index.write(connection, [texts[place] for place in good], vectors[good])
+                piece.finish(connection, {"indexed": indexed})
+        except PieceLostError:
+            log.info("a batch was taken over by another worker", ordinal=piece.ordinal)
+        else:
+            report.indexed += indexed
+    return True
 
 
 def _embed(

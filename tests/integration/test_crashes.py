@@ -21,7 +21,7 @@ from app.core.config import Settings
 from app.db import embedded, schema
 from app.db.session import DatabaseUnavailableError, LiveDatabase
 from app.db.staging import StagingTables
-from app.ingestors.handlers import feed, reading
+from app.ingestors.handlers import feed, staging
 from tests.support import crashing
 from tests.support.feeds import FeedFolder, group, product, variant
 from tests.support.nodes import Node, counters
@@ -174,7 +174,7 @@ def test_staged_rows_that_are_gone_are_staged_again(
             for table in node.staging_tables():
                 connection.exec_driver_sql(f"TRUNCATE staging.{table}")
 
-    lost = Once(monkeypatch, reading.PublicationReader, "read", lose, first=False)
+    lost = Once(monkeypatch, staging.PublicationStager, "read", lose, first=False)
     staged = []
     Once(monkeypatch, StagingTables, "mark", lambda *_: None, first=True)
     mark = StagingTables.mark
@@ -198,7 +198,7 @@ def test_a_shard_that_lost_some_rows_is_staged_again(
         with node.database.transaction() as connection:
             assert connection.exec_driver_sql(f"DELETE FROM staging.{name} WHERE shard = 0").rowcount > 0
 
-    assert not Once(monkeypatch, reading.PublicationReader, "read", lose, first=False).done
+    assert not Once(monkeypatch, staging.PublicationStager, "read", lose, first=False).done
     assert node.run()["status"] == "success"
     assert_converged(node)
 
@@ -219,7 +219,7 @@ def terminate_others(database: LiveDatabase) -> None:
     [
         pytest.param(feed, "merge", True, id="before the merge"),
         pytest.param(feed, "merge", False, id="in the merge"),
-        pytest.param(reading.ShardStager, "stage", True, id="before a shard is staged"),
+        pytest.param(staging.ShardStager, "stage", True, id="before a shard is staged"),
         pytest.param(StagingTables, "write", True, id="while a shard is staged"),
         pytest.param(StagingTables, "mark", False, id="before a staged shard is committed"),
         pytest.param(feed, "record_attempt", False, id="while a failure is written down"),
@@ -295,7 +295,7 @@ def test_a_killed_server_that_is_back_for_the_merge(
         embedded.start(own_data)
         emptied.extend(mortal.value(f"SELECT count(*) FROM staging.{name}") for name in mortal.staging_tables())
 
-    Once(monkeypatch, reading.PublicationReader, "read", crash, first=False)
+    Once(monkeypatch, staging.PublicationStager, "read", crash, first=False)
     run = mortal.run()
     assert emptied == [0] * 5
     assert run["status"] == "success", run["error"]
@@ -305,14 +305,14 @@ def test_a_killed_server_that_is_back_for_the_merge(
 def test_a_killed_server_that_is_gone_for_the_merge(
     mortal: Node, own_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Once(monkeypatch, reading.PublicationReader, "read", lambda *_: kill_server(own_data), first=False)
+    Once(monkeypatch, staging.PublicationStager, "read", lambda *_: kill_server(own_data), first=False)
     with pytest.raises(DatabaseUnavailableError, match="does not answer"):
         mortal.run()
     embedded.start(own_data)
     assert mortal.products() == OLD_NAMES
     # The process lives, and only its lease tells that its run is over.
     with mortal.database.transaction() as connection:
-        connection.execute(text("UPDATE runs SET lease_expires_at = now() WHERE status = 'running'"))
+        connection.execute(text("UPDATE starts SET lease_expires_at = now() WHERE status = 'running'"))
     assert mortal.run()["status"] == "success"
     assert_converged(mortal)
 
@@ -328,7 +328,7 @@ def test_a_killed_backend_restarts_the_server_and_the_next_run_converges(
         assert mortal.run()["status"] == "failed"
     wait_for(mortal)
     with mortal.database.transaction() as connection:
-        connection.execute(text("UPDATE runs SET lease_expires_at = now() WHERE status = 'running'"))
+        connection.execute(text("UPDATE starts SET lease_expires_at = now() WHERE status = 'running'"))
     assert mortal.products() == OLD_NAMES
     assert mortal.run()["status"] == "success"
     assert_converged(mortal)
@@ -386,7 +386,7 @@ def test_a_feed_is_read_again_when_the_catalogue_moved_and_nothing_of_the_first_
         folder.publish([product(1), product(9)], [product(2, name="Renamed")])
         move_on(node)
 
-    Once(monkeypatch, reading.PublicationReader, "read", withdraw, first=False)
+    Once(monkeypatch, staging.PublicationStager, "read", withdraw, first=False)
     run = node.run()
     assert run["status"] == "success"
     assert run["feed"]["shards"] == {"read": 1, "unchanged": 1, "failed": 0}
@@ -401,14 +401,14 @@ def test_a_catalogue_that_moves_all_the_time_is_given_up(
     node: Node, folder: FeedFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.publish([product(1)])
-    read = reading.PublicationReader.read
+    read = staging.PublicationStager.read
 
     def changed(*arguments: Any) -> Any:
         result = read(*arguments)
         move_on(node)
         return result
 
-    monkeypatch.setattr(reading.PublicationReader, "read", changed)
+    monkeypatch.setattr(staging.PublicationStager, "read", changed)
     run = node.run()
     assert run["status"] == "failed"
     assert "the catalogue changed 5 times while the feed was read" in run["error"]
@@ -428,7 +428,7 @@ def test_a_shard_that_breaks_before_it_is_read_again_fails_the_run(
         if content is not None:
             folder.shard("a.json").write_bytes(content)
 
-    broken = Once(monkeypatch, reading.PublicationReader, "read_again", breaks, first=True)
+    broken = Once(monkeypatch, staging.PublicationStager, "read_again", breaks, first=True)
     run = node.run()
     assert broken.done
     assert run["status"] == "failed"

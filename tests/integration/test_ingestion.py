@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.ingestors.handlers import reading, shards
+from app.ingestors.handlers import shards, staging
 from app.ingestors.handlers.registry import RegistryHandler
-from app.services import runs
+from app.services import runs, starts
 from tests.support.feeds import (
     ORGANIZATION,
     OTHER_ORGANIZATION,
@@ -52,7 +52,7 @@ class Calls:
 
 @pytest.fixture
 def shards_parsed(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    return Calls(monkeypatch, reading, "read_shard")
+    return Calls(monkeypatch, staging, "read_shard")
 
 
 @pytest.fixture
@@ -459,15 +459,16 @@ def test_the_whole_icecat_catalogue_ingests_without_a_rejected_product(node: Nod
 def test_a_dry_run_and_a_run_do_not_wait_for_each_others_end(node: Node, folder: FeedFolder) -> None:
     folder.publish([product(1)])
     node.run()
-    start = runs.open_start(node.database, "acme")
     organization = node.value("SELECT id FROM organizations")
-    with runs.claimed(node.database, start, "acme", organization) as running:
+    with starts.opened(node.database, "acme", 60) as start, runs.claimed(node.database, start, organization) as running:
         assert node.run(dry_run=True)["status"] == "success"
         runs.finish(node.database, running, "success", None)
+        starts.finish(node.database, start, "success")
 
 
-def test_a_dry_run_may_take_longer_than_a_lease(node: Node, folder: FeedFolder, monkeypatch) -> None:
-    monkeypatch.setattr(runs, "LEASE", 0.0)
+def test_a_dry_run_may_take_longer_than_a_lease(node: Node, folder: FeedFolder) -> None:
+    node.settings = node.settings.model_copy(update={"lease_seconds": 0})
+    node.configure({"name": "acme", "registry": "publisher/registry.json"})
     folder.publish([product(1)])
     assert node.run(dry_run=True)["feed"]["products"]["inserted"] == 1
 

@@ -14,7 +14,7 @@ from app.core.logging import configure_logging
 from app.db.session import LiveDatabase
 from app.db.staging import StagingTables
 from app.ingestors import ingestion
-from app.ingestors.handlers import feed, reading
+from app.ingestors.handlers import feed, staging
 from app.services import runs
 from tests.support.nodes import Node
 
@@ -48,10 +48,10 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the registry": before(ingestion.RegistryHandler, "ingest"),
     "after the registry": after(ingestion.RegistryHandler, "ingest"),
     "after the run was claimed": before(ingestion.Ingestion, "_ingest_feed"),
-    "before a shard is staged": before(reading.ShardStager, "stage"),
+    "before a shard is staged": before(staging.ShardStager, "stage"),
     "while a shard is staged": before(StagingTables, "mark"),
-    "after a shard was staged": after(reading.PublicationReader, "_stage"),
-    "after the last shard was staged": after(reading.PublicationReader, "read"),
+    "after a shard was staged": after(staging.ShardReader, "stage"),
+    "after the last shard was staged": after(staging.PublicationStager, "read"),
     "before the merge": before(feed, "merge"),
     "in the merge, before it commits": before(runs.Run, "fence"),
     "after the merge, before the run ends": before(runs, "finish"),

@@ -4,6 +4,7 @@ Only URNs that a changed, added, removed or moved shard touches are looked at. R
 index, one by one, whatever the planner believes: a hash join would read the whole table, other organizations' too.
 """
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 
 from app.db.merge.findings import replace_issues
@@ -85,11 +86,12 @@ def _finish(step: MergeStep, live: dict[str, int]) -> None:
             fingerprint = :fingerprint, attempted_fingerprint = :fingerprint, verdict = 'applied',
             live_products = live_products + :products,
             live_groups = live_groups + :groups, live_offers = live_offers + :offers,
-            merged_at = now(), updated_at = now()
+            seen = :seen, merged_at = now(), updated_at = now()
         WHERE id = :feed
         """,
         context_hash=step.publication.context_hash,
         fingerprint=step.publication.fingerprint,
+        seen=None if step.publication.seen is None else Jsonb(step.publication.seen),
         products=report.products.inserted - report.products.deleted,
         groups=report.product_groups.inserted - report.product_groups.deleted,
         offers=report.offers.inserted - report.offers.deleted,

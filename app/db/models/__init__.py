@@ -4,13 +4,16 @@ from app.db.models.base import Base
 from app.db.models.catalogue import Offer, Product, ProductGroup
 from app.db.models.feeds import Feed, FeedShard, Issue, Occurrence
 from app.db.models.organizations import Brand, Category, Organization, OrganizationCategory
-from app.db.models.runs import Run, Start
+from app.db.models.runs import Counter, Piece, Run, Start, Worker
+from app.db.models.schedules import BeatSlot, Schedule
 from app.db.models.vectors import IndexGeneration
 
 __all__ = [
     "Base",
+    "BeatSlot",
     "Brand",
     "Category",
+    "Counter",
     "Feed",
     "FeedShard",
     "IndexGeneration",
@@ -19,8 +22,11 @@ __all__ = [
     "Offer",
     "Organization",
     "OrganizationCategory",
+    "Piece",
     "Product",
     "ProductGroup",
     "Run",
+    "Schedule",
     "Start",
+    "Worker",
 ]

@@ -15,7 +15,8 @@ class Feed(Base):
 
     `revision` counts merges. `context_hash` covers all that decides how an item is read besides its bytes.
     `fingerprint` is that of the publication in the catalogue, `attempted_fingerprint` that of the last one tried,
-    `verdict` what became of it.
+    `verdict` what became of it. `seen` holds what the source said of the versions of all its documents when they were
+    last read, and the fingerprint they had.
     """
 
     __tablename__ = "feeds"
@@ -30,6 +31,7 @@ class Feed(Base):
     fingerprint: Mapped[Hash | None]
     attempted_fingerprint: Mapped[Hash | None]
     verdict: Mapped[str | None]
+    seen: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     live_products: Mapped[int] = mapped_column(BigInteger, server_default="0")
     live_groups: Mapped[int] = mapped_column(BigInteger, server_default="0")
     live_offers: Mapped[int] = mapped_column(BigInteger, server_default="0")

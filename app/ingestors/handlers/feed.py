@@ -18,8 +18,10 @@ from app.db.publication import (
 )
 from app.db.session import Database
 from app.db.staging import StagingTables
-from app.ingestors.base import IngestorError, ProcessingError
-from app.ingestors.handlers.reading import FeedRequest, PublicationReader, Reading
+from app.ingestors.base import IngestorError, UnstableError
+from app.ingestors.handlers.reading import FeedRequest, Reading
+from app.ingestors.handlers.staging import PublicationStager
+from app.ingestors.helpers import Helpers
 from app.ingestors.progress import Progress
 from app.ingestors.sources.base import BaseSource
 from app.services import categories, feeds
@@ -70,25 +72,25 @@ class FeedHeldError(IngestorError):
 class FeedHandler:
     """Brings one organization's feed into the catalogue, on behalf of one run."""
 
-    def __init__(self, database: Database, source: BaseSource, run: Run, progress: Progress) -> None:
+    def __init__(self, database: Database, source: BaseSource, run: Run, progress: Progress, helpers: Helpers) -> None:
         self._database = database
         self._run = run
         self._tables = StagingTables(run.id)
-        self._reader = PublicationReader(database, source, self._tables, progress)
+        self._stager = PublicationStager(database, source, run, progress, helpers)
 
     def ingest(self, request: FeedRequest) -> FeedReport:
-        """Reads the feed and merges what changed. Raises `FeedFailedError`, `FeedHeldError` or `ProcessingError`."""
+        """Reads the feed and merges what changed. Raises `FeedFailedError`, `FeedHeldError` or `UnstableError`."""
         for _ in range(_READINGS):
             with self._database.transaction() as connection:
                 state = feeds.open_feed(
                     connection, request.publisher.id, request.ingestor, request.source_type, request.path
                 )
-            reading = self._reader.read(request, state)
+            reading = self._stager.read(request, state)
             try:
                 return self._apply(reading)
             except PublicationMovedError:
                 log.info("the catalogue changed while the feed was read; reading again")
-        raise ProcessingError(f"{request.path}: the catalogue changed {_READINGS} times while the feed was read")
+        raise UnstableError(f"{request.path}: the catalogue changed {_READINGS} times while the feed was read")
 
     def _apply(self, reading: Reading) -> FeedReport:
         if reading.problems:
@@ -104,6 +106,9 @@ class FeedHandler:
         if state.attempted_fingerprint != state.fingerprint:
             with self._database.transaction() as connection:
                 feeds.mark_current(connection, state.id)
+        if reading.seen != state.seen:
+            with self._database.transaction() as connection:
+                feeds.remember_seen(connection, state.id, reading.seen)
         report = MergeReport()
         report.complete(
             [shard.counts for shard in reading.shards.values()],
@@ -122,17 +127,17 @@ class FeedHandler:
             except ContentNeededError as error:
                 for ordinal, positions in error.positions.items():
                     needed[ordinal] |= positions
-                self._reader.read_again(reading, {ordinal: needed[ordinal] for ordinal in error.positions})
+                self._stager.read_again(reading, {ordinal: needed[ordinal] for ordinal in error.positions})
             except StagingLostError as error:
                 log.warning("staged rows are gone; staging again", shards=len(error.shards))
-                self._reader.read_again(reading, dict.fromkeys(error.shards, frozenset[int]()))
+                self._stager.read_again(reading, dict.fromkeys(error.shards, frozenset[int]()))
             except DeletionsHeldError as error:
                 self._record(reading, "held")
                 raise FeedHeldError(error, FeedReport(_shards(reading))) from error
-        raise ProcessingError(f"{reading.request.path}: its shards changed {_READINGS} times while they were read")
+        raise UnstableError(f"{reading.request.path}: its shards changed {_READINGS} times while they were read")
 
     def _merge_once(self, reading: Reading) -> MergeReport:
-        self._reader.create_staging()
+        self._stager.create_staging(reading)
         with self._database.transaction() as connection:
             categories.ensure(connection, self._tables.category_paths(connection))
         with self._database.transaction() as connection:
@@ -141,7 +146,7 @@ class FeedHandler:
         return report
 
     def _record(self, reading: Reading, verdict: str) -> None:
-        self._reader.create_staging()
+        self._stager.create_staging(reading)
         with self._database.transaction() as connection:
             record_attempt(connection, reading.publication(self._tables), verdict=verdict)
             self._run.fence(connection)

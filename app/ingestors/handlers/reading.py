@@ -1,27 +1,21 @@
-"""Reading a publication: its index, then every shard, staging those that changed."""
+"""A publication as it is read: its index, the versions of its shards, and what of them need not be read again."""
 
 import hashlib
-import threading
-from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
 
 from psycopg.types.json import Jsonb
 
-from app.cmp.feed import FeedIndex, MalformedDocumentError, ShardRef, parse_index, read_shard
+from app.cmp.feed import FeedIndex, MalformedDocumentError, ShardRef, parse_index
 from app.cmp.issues import Issue
 from app.cmp.recipe import RECIPE
 from app.db.publication import Publication, PublishedShard
-from app.db.session import Database
 from app.db.staging import IssueRow, StagingTables
-from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError, ValidationError
-from app.ingestors.handlers.shards import ShardStager
-from app.ingestors.progress import Progress
+from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
 from app.ingestors.sources.base import BaseSource, Document
 from app.services.feeds import FeedState, KnownShard
 from app.services.organizations import Publisher
 
-WORKERS = 2
 _CODES = {UnreachableError: "shard-missing", ForbiddenPathError: "path-outside"}
 
 
@@ -44,15 +38,28 @@ class FeedRequest:
         return hashlib.sha256(b"%d\0%b\0%b" % (RECIPE, self.publisher.entry_hash, self.options_hash)).digest()
 
 
+class Fetched(NamedTuple):
+    """Which version of a document was fetched."""
+
+    sha256: bytes
+    path: str
+    validators: dict[str, str | int]
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        return cls(document.sha256, document.path, document.validators)
+
+
 @dataclass
 class Reading:
-    """How far a publication is read: `hashes` of the shards that were fetched, by ordinal, and those that were read.
+    """How far a publication is read: its index and the shards that were fetched, by ordinal, and those that were read.
     `problems` are shards, or the index, that could not be; `transient` while nothing but fetching failed."""
 
     request: FeedRequest
     state: FeedState
     refs: list[ShardRef] = field(default_factory=list)
-    hashes: dict[int, bytes] = field(default_factory=dict)
+    index: Fetched | None = None
+    fetched: dict[int, Fetched] = field(default_factory=dict)
     shards: dict[int, PublishedShard] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
     problems: list[Issue] = field(default_factory=list)
@@ -72,7 +79,8 @@ class Reading:
         """Of how the publication is read, its shards and their bytes, in order, and what is wrong with its index."""
         digest = hashlib.sha256(self.request.context_hash)
         for ordinal, ref in enumerate(self.refs):
-            digest.update(b"%b\0%b\0" % (ref.url.encode(), self.hashes.get(ordinal, b"unread")))
+            fetched = self.fetched.get(ordinal)
+            digest.update(b"%b\0%b\0" % (ref.url.encode(), fetched.sha256 if fetched else b"unread"))
         of_index = [problem for problem in self.problems if problem.shard is None]
         for issue in (*self.issues, *of_index):
             digest.update(f"{issue.message}\0{issue.value}\0".encode())
@@ -92,82 +100,46 @@ class Reading:
             shards=[self.shards[ordinal] for ordinal in sorted(self.shards)],
             staging=staging,
             issues=[_row(issue) for issue in (*self.issues, *self.problems)],
+            seen=self.seen,
             full=request.full,
             deletions_accepted=request.accept_deletions and seen,
             max_delete_fraction=request.max_delete_fraction,
         )
+
+    @property
+    def seen(self) -> dict[str, Any] | None:
+        """What tells that nothing changed without fetching it again: the versions of all documents, by path, and what
+        they amount to. None when the source does not say the version of each."""
+        documents = [*self.fetched.values(), *([self.index] if self.index else [])]
+        if len(self.fetched) < len(self.refs) or not all(document.validators for document in documents):
+            return None
+        versions = {document.path: document.validators for document in documents}
+        return {"versions": versions, "fingerprint": self.fingerprint.hex()} if versions else None
 
     def fail(self, issue: Issue, *, transient: bool) -> None:
         self.problems.append(issue)
         self.transient = self.transient and transient
 
 
-@dataclass(frozen=True)
-class _Unreadable:
-    """A shard that could not be read."""
-
-    issue: Issue
-    transient: bool
-
-
 class PublicationReader:
-    """Reads for one run, into its staging tables."""
+    """Fetches a publication's documents."""
 
-    def __init__(self, database: Database, source: BaseSource, tables: StagingTables, progress: Progress) -> None:
-        self._database = database
+    def __init__(self, source: BaseSource) -> None:
         self._source = source
-        self._tables = tables
-        self._progress = progress
-        self._staging = threading.Lock()
-        self._created = False
-
-    def create_staging(self) -> None:
-        """Makes the staging tables, once; of several threads, the one that stages calls it."""
-        if not self._created:
-            with self._database.transaction() as connection:
-                self._tables.create(connection)
-            self._created = True
 
     def look(self, request: FeedRequest, state: FeedState) -> Reading:
         """Fetches the publication without reading it: enough for its fingerprint."""
         reading = Reading(request, state)
-        document = self._list(reading)
+        document = self.list(reading)
         for ordinal, ref in enumerate(reading.refs):
             try:
-                with document or self._open(reading, ref) as fetched:
-                    reading.hashes[ordinal] = fetched.sha256
+                with document or self.open(reading, ordinal) as fetched:
+                    reading.fetched[ordinal] = Fetched.of(fetched)
             except SourceError as error:
-                reading.fail(_unfetched(ref, error), transient=error.transient)
+                reading.fail(unfetched(ref, error), transient=error.transient)
         return reading
 
-    def read(self, request: FeedRequest, state: FeedState) -> Reading:
-        """Reads everything that can be read; what cannot is a problem of the reading."""
-        reading = Reading(request, state)
-        if self._created:
-            with self._database.transaction() as connection:
-                self._tables.clear(connection)
-        document = self._list(reading)
-        if not reading.problems:
-            self._read_shards(reading, document)
-        return reading
-
-    def read_again(self, reading: Reading, positions: Mapping[int, Collection[int]]) -> None:
-        """Stages the shards of these ordinals, whether they changed or not, with the items at these positions.
-        Raises `SourceError` or `ValidationError` when one cannot be read any more."""
-        for ordinal, forced in positions.items():
-            ref = reading.refs[ordinal]
-            with self._database.transaction() as connection:
-                self._tables.forget(connection, ordinal, ref.url)
-            with self._open(reading, ref) as document:
-                reading.hashes[ordinal] = document.sha256
-                try:
-                    reading.shards[ordinal] = self._stage(reading, ordinal, document, forced)
-                except MalformedDocumentError as error:
-                    raise ValidationError(
-                        f"{ref.url} changed while it was read: {error}", remedy="The next run reads it anew."
-                    ) from error
-
-    def _list(self, reading: Reading) -> Document | None:
+    def list(self, reading: Reading) -> Document | None:
         """Reads the index; returns the document when the feed is a single shard."""
         path = reading.request.path
         try:
@@ -185,53 +157,15 @@ class PublicationReader:
             reading.refs = [ShardRef(_name(path))]
             reading.issues = [Issue("feed-is-shard", "The feed is a list of items without an index.")]
             return document
+        reading.index = Fetched.of(document)
         document.close()
         _check_owner(reading, index)
         reading.refs, reading.issues = index.shards, index.issues
         return None
 
-    def _read_shards(self, reading: Reading, whole: Document | None) -> None:
-        """Fetches and hashes shards two at a time, and stages what changed of them one by one: parsing is Python's own
-        work, and two threads of it get in each other's way."""
-        total = len(reading.refs)
-        workers = WORKERS if self._database.concurrent else 1
-        with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
-            verdicts = pool.map(lambda ordinal: self._read_shard(reading, ordinal, whole), range(total))
-            for done, verdict in enumerate(verdicts, 1):
-                if isinstance(verdict, PublishedShard):
-                    reading.shards[verdict.ordinal] = verdict
-                else:
-                    reading.fail(verdict.issue, transient=verdict.transient)
-                self._progress.staging(done, total)
-
-    def _read_shard(self, reading: Reading, ordinal: int, whole: Document | None) -> "PublishedShard | _Unreadable":
-        """Fetches a shard and stages it, unless its bytes are those of the last merge."""
-        ref = reading.refs[ordinal]
-        try:
-            with whole or self._open(reading, ref) as document:
-                reading.hashes[ordinal] = document.sha256
-                known = reading.known(ref)
-                if known is not None and known.bytes_hash == document.sha256:
-                    return PublishedShard(ordinal, ref.url, known.bytes_hash, staged=False, counts=known.counts)
-                return self._stage(reading, ordinal, document, frozenset())
-        except SourceError as error:
-            return _Unreadable(_unfetched(ref, error), error.transient)
-        except MalformedDocumentError as error:
-            return _Unreadable(Issue("shard-unreadable", f"{ref.url}: {error}", shard=ref.url), transient=False)
-
-    def _stage(self, reading: Reading, ordinal: int, document: Document, forced: Collection[int]) -> PublishedShard:
-        ref, known = reading.refs[ordinal], reading.known(reading.refs[ordinal])
-        stager = ShardStager(ordinal, ref.url, reading.request.publisher.context, known.id if known else None, forced)
-        with self._staging:
-            self.create_staging()
-            shard = read_shard(document.content())
-            with self._database.transaction(durable=False) as connection:
-                counts = stager.stage(connection, self._tables, shard, document.sha256)
-        return PublishedShard(ordinal, ref.url, document.sha256, staged=True, counts=counts)
-
-    def _open(self, reading: Reading, ref: ShardRef) -> Document:
+    def open(self, reading: Reading, ordinal: int) -> Document:
         """Fetches a shard. Raises `SourceError`, also when the index may not name it."""
-        path = reading.request.path
+        path, ref = reading.request.path, reading.refs[ordinal]
         if ref.url == _name(path) and len(reading.refs) == 1:
             return self._source.open(path)
         return self._source.open(self._source.resolve(path, ref.url))
@@ -244,7 +178,8 @@ def _check_owner(reading: Reading, index: FeedIndex) -> None:
         reading.fail(Issue("foreign-feed", found, "orgid", index.organization_urn), transient=False)
 
 
-def _unfetched(ref: ShardRef, error: SourceError) -> Issue:
+def unfetched(ref: ShardRef, error: SourceError) -> Issue:
+    """What is told of a shard that could not be fetched."""
     return Issue(_CODES.get(type(error), "shard-unreadable"), f"{ref.url}: {error}", shard=ref.url)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import msgspec
 import zstandard
@@ -14,7 +14,7 @@ from app.cmp.issues import Issue, Severity
 from app.cmp.items import ItemContext, parse_item
 from app.cmp.models import GroupItem, ParsedItem, ProductItem, RejectedItem
 from app.db.publication import GROUP, PLACES, PRODUCT, REJECTED, ShardCounts
-from app.db.staging import Batch, IssueRow, ItemRow, StagingTables
+from app.db.staging import Batch, IssueRow, ItemRow, Marker, StagingTables
 from app.services.feeds import KnownItem, known_items
 
 WINDOW = 2000  # items held in memory at a time
@@ -63,8 +63,7 @@ class ShardStager:
             self._batch = Batch.empty()
         self._batch.issues.extend(self._summaries())
         tables.write(connection, self._batch)
-        tables.mark(connection, self._ordinal, bytes_hash, rows)
-        return ShardCounts(
+        counts = ShardCounts(
             items=len(shard.items),
             products=self._products,
             product_groups=self._groups,
@@ -72,6 +71,8 @@ class ShardStager:
             products_rejected=self._rejected,
             offers_rejected=self._offers_rejected,
         )
+        tables.mark(connection, self._ordinal, Marker(bytes_hash, rows, asdict(counts)))
+        return counts
 
     def _known(self, connection: Connection, first: int, last: int) -> list[KnownItem]:
         return [] if self._known_id is None else known_items(connection, self._known_id, first, last)

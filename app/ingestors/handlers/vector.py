@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from app.core.config import Settings
 from app.db.session import Database
+from app.ingestors.helpers import Helpers, NoHelpers
 from app.ingestors.progress import NoProgress, Progress
 from app.services import vectors
-from app.services.vectors import EmbedderFactory, VectorReport
+from app.services.starts import Start
+from app.services.vectors import EmbedderFactory, Sharing, VectorReport
 
 
 class VectorHandler:
@@ -18,21 +20,25 @@ class VectorHandler:
         database: Database,
         settings: Settings,
         progress: Progress | None = None,
+        helpers: Helpers | None = None,
         *,
         dry_run: bool = False,
         create: EmbedderFactory | None = None,
     ) -> None:
         self._database = database
         self._progress = progress or NoProgress()
+        self._helpers = helpers or NoHelpers()
         self._dry_run = dry_run
         self._create = create or vectors.configured(settings)
         self._has_run = False
 
-    def run(self, organization_ids: Sequence[int] | None = None) -> VectorReport:
-        """Indexes what is pending of the organizations (None: of all); a dry run only counts it."""
+    def run(self, organization_ids: Sequence[int] | None = None, start: Start | None = None) -> VectorReport:
+        """Indexes what is pending of the organizations (None: of all), with help where a task's start has much to do; a
+        dry run only counts it."""
         if self._dry_run:
             return vectors.count_outdated(self._database, self._create, organization_ids)
-        report = vectors.update(self._database, self._create, organization_ids, self._progress.embedding)
+        share = Sharing(start.id, self._helpers.invite_to_embed) if start is not None and start.is_task else None
+        report = vectors.update(self._database, self._create, organization_ids, self._progress.embedding, share)
         self._has_run = True
         return report
 

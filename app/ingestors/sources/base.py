@@ -99,6 +99,11 @@ class BaseSource(ABC):
         """Fetches a document. Raises `SourceError`."""
 
     @abstractmethod
+    def version(self, path: str) -> dict[str, str | int]:
+        """What the source says of a document's version without fetching it, comparable with `Document.validators`;
+        empty when it cannot say. Raises `SourceError`."""
+
+    @abstractmethod
     def resolve(self, base: str, reference: str) -> str:
         """The path of a document that the document at `base` names. Raises `SourceError` when it may not be read."""
 

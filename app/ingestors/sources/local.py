@@ -2,11 +2,14 @@
 
 import os
 import stat
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
 from app.ingestors.sources.base import BaseSource, Document, read_chunks, spool
+
+_SETTLED = 2_000_000_000  # nanoseconds
 
 
 class LocalSource(BaseSource):
@@ -28,11 +31,14 @@ class LocalSource(BaseSource):
                     raise SourceError(f"{path}: not a regular file", remedy="Name a file.")
                 stored, sha256 = spool(read_chunks(file))
         except OSError as error:
-            raise UnreachableError(
-                f"{path}: {error.strerror}", remedy="Check the path and the file's permissions."
-            ) from error
-        validators: dict[str, str | int] = {"mtime_ns": status.st_mtime_ns, "size": status.st_size}
-        return Document(path=path, stored=stored, sha256=sha256, validators=validators)
+            raise _unreachable(path, error) from error
+        return Document(path=path, stored=stored, sha256=sha256, validators=_version(status))
+
+    def version(self, path: str) -> dict[str, str | int]:
+        try:
+            return _version(self._locate(path).stat())
+        except OSError as error:
+            raise _unreachable(path, error) from error
 
     def resolve(self, base: str, reference: str) -> str:
         folder = self._locate(base).resolve().parent
@@ -47,6 +53,17 @@ class LocalSource(BaseSource):
     def _locate(self, path: str) -> Path:
         located = Path(_as_path(path)).expanduser()
         return located if self._root is None else self._root / located
+
+
+def _unreachable(path: str, error: OSError) -> UnreachableError:
+    return UnreachableError(f"{path}: {error.strerror}", remedy="Check the path and the file's permissions.")
+
+
+def _version(status: os.stat_result) -> dict[str, str | int]:
+    """A file that was just written may be written again within the same tick of its clock: it has no version yet."""
+    if time.time_ns() - status.st_mtime_ns < _SETTLED:
+        return {}
+    return {"mtime_ns": status.st_mtime_ns, "size": status.st_size}
 
 
 def _as_path(reference: str) -> str:

@@ -136,8 +136,29 @@ class PgVectorIndex:
         )
         return [Outdated(*row) for row in rows]
 
-    def pending(self, connection: Connection, organization_id: int, after: int, limit: int) -> list[PendingText]:
-        """The next products of an organization to be embedded, by id from beyond `after`."""
+    def pending_blocks(
+        self, connection: Connection, organization_ids: Sequence[int] | None, size: int
+    ) -> list[tuple[int, int, int]]:
+        """What is to be embedded of the organizations (None: of all) in blocks of `size`: organization, first and last
+        product id."""
+        rows = connection.execute(
+            text(f"""
+                SELECT organization_id, min(id), max(id) FROM (
+                    SELECT p.organization_id, p.id,
+                        (row_number() OVER (PARTITION BY p.organization_id ORDER BY p.id) - 1) / :size AS block
+                    FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
+                    WHERE p.deleted_at IS NULL AND {_among("p.organization_id", organization_ids)}
+                        AND p.text_hash IS DISTINCT FROM v.text_hash
+                ) AS pending GROUP BY organization_id, block ORDER BY organization_id, block
+                """),
+            {"organizations": organization_ids, "size": size},
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def pending(
+        self, connection: Connection, organization_id: int, after: int, limit: int, last: int | None = None
+    ) -> list[PendingText]:
+        """The next products of an organization to be embedded, by id from beyond `after` up to `last`."""
         # Row by row along two indexes: any other join would read the whole organization for every batch.
         connection.exec_driver_sql("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         rows = connection.execute(
@@ -145,10 +166,11 @@ class PgVectorIndex:
                 SELECT p.id, p.text_hash, p.name, p.brand_name, p.description
                 FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
                 WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id > :after
+                    AND (CAST(:last AS bigint) IS NULL OR p.id <= :last)
                     AND p.text_hash IS DISTINCT FROM v.text_hash
                 ORDER BY p.id LIMIT :limit
                 """),
-            {"organization": organization_id, "after": after, "limit": limit},
+            {"organization": organization_id, "after": after, "limit": limit, "last": last},
         )
         return [PendingText(*row) for row in rows]
 

@@ -1,0 +1,82 @@
+"""Whether feeds changed since they were read last, found out without reading them."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.errors import DiscoveryNodeError
+from app.db.session import Database
+from app.ingestors.base import SourceError
+from app.ingestors.config import IngestorEntry
+from app.ingestors.handlers.reading import FeedRequest, PublicationReader
+from app.ingestors.sources.base import BaseSource
+from app.services import feeds, organizations
+from app.services.feeds import FeedState, KnownFeed
+
+log = structlog.get_logger()
+
+_WORKERS = 8
+
+
+@dataclass
+class EntryCheck:
+    """What a look at an entry's feeds found: how many there are, whose changed, and which could not be looked at, by
+    path. `is_new` when the entry was never started."""
+
+    entry: IngestorEntry
+    checked: int = 0
+    is_new: bool = False
+    changed: list[str] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+def check_entries(database: Database, entries: Sequence[IngestorEntry]) -> list[EntryCheck]:
+    """Looks at all feeds of the entries, several at once; one that fails hides no other."""
+    with database.transaction() as connection:
+        known = feeds.of_ingestors(connection, [entry.name for entry in entries])
+        started = feeds.started_ingestors(connection)
+    checks = {entry.name: EntryCheck(entry, is_new=entry.name not in started) for entry in entries}
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="check") as pool:
+        list(pool.map(lambda feed: _check(database, checks[feed.ingestor], feed), known))
+    return list(checks.values())
+
+
+def has_updates(database: Database, entry: IngestorEntry, organization_id: int, path: str) -> bool:
+    """Whether a feed is another than the one in the catalogue, and than the one that was tried last. Raises
+    `SourceError` when that cannot be known now."""
+    with database.transaction() as connection:
+        publisher = organizations.publisher(connection, organization_id)
+        state = feeds.find_feed(connection, organization_id)
+    assert state is not None  # noqa: S101 - the organization was found by it
+    source = entry.source()
+    request = FeedRequest(entry.name, entry.source_type, path, publisher, entry.options_hash())
+    if state.context_hash == request.context_hash and _is_as_seen(source, state):
+        return False
+    reading = PublicationReader(source).look(request, state)
+    if reading.problems and reading.transient:
+        raise SourceError(reading.problems[0].message)
+    with database.transaction() as connection:
+        feeds.remember_seen(connection, state.id, reading.seen)
+    return reading.fingerprint not in (state.fingerprint, state.attempted_fingerprint)
+
+
+def _check(database: Database, check: EntryCheck, feed: KnownFeed) -> None:
+    check.checked += 1
+    try:
+        if has_updates(database, check.entry, feed.organization_id, feed.path):
+            check.changed.append(feed.organization_urn)
+    except (DiscoveryNodeError, SQLAlchemyError) as error:
+        log.warning("feed cannot be checked", ingestor=feed.ingestor, feed=feed.path, error=str(error))
+        check.errors[feed.path] = str(error)
+
+
+def _is_as_seen(source: BaseSource, state: FeedState) -> bool:
+    """Whether all documents are of the versions that were seen when the publication was read or looked at last."""
+    seen = state.seen
+    tried = [fingerprint.hex() for fingerprint in (state.fingerprint, state.attempted_fingerprint) if fingerprint]
+    if seen is None or seen["fingerprint"] not in tried:
+        return False
+    return all(source.version(path) == validators for path, validators in seen["versions"].items())

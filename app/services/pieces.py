@@ -1,0 +1,114 @@
+"""Work in pieces that whoever is idle may take: each by one worker at a time, under a lease, fenced."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any
+from uuid import UUID
+
+import structlog
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core import process
+from app.core.errors import DiscoveryNodeError
+from app.db.session import Database
+
+log = structlog.get_logger()
+
+LEASE = 30.0  # seconds
+
+
+class PieceLostError(DiscoveryNodeError):
+    """Another worker took the piece over, or the work is done without it; nothing of it may be committed."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece that this process holds."""
+
+    owner: UUID
+    ordinal: int
+    work: dict[str, Any]
+
+    def finish(self, connection: Connection, result: dict[str, Any]) -> None:
+        """Writes the result down, as the last statement before a commit. Raises `PieceLostError` when the piece is
+        another's by now."""
+        done = connection.execute(
+            text("""
+                UPDATE pieces SET result = :result
+                WHERE owner = :owner AND ordinal = :ordinal AND worker = :worker AND result IS NULL
+                """),
+            {"owner": self.owner, "ordinal": self.ordinal, "worker": process.own_name(), "result": Jsonb(result)},
+        ).rowcount
+        if not done:
+            raise PieceLostError(f"Piece {self.ordinal} of {self.owner} was lost")
+
+
+def offer(connection: Connection, owner: UUID, work: Mapping[int, dict[str, Any]]) -> None:
+    """Lays out the pieces of a run, by ordinal, in place of those it had."""
+    connection.execute(text("DELETE FROM pieces WHERE owner = :owner"), {"owner": owner})
+    connection.execute(
+        text("""
+            INSERT INTO pieces (owner, ordinal, work)
+            SELECT :owner, * FROM unnest(CAST(:ordinals AS int[]), CAST(:works AS jsonb[]))
+            """),
+        {"owner": owner, "ordinals": list(work), "works": [Jsonb(each) for each in work.values()]},
+    )
+
+
+def withdraw(connection: Connection, owner: UUID) -> None:
+    """Takes all pieces back; who still works on one cannot finish it."""
+    connection.execute(text("DELETE FROM pieces WHERE owner = :owner"), {"owner": owner})
+
+
+@contextmanager
+def taken(database: Database, owner: UUID) -> Iterator[Piece | None]:
+    """Holds the next free piece, or one whose worker's lease ran out, while the block runs; None when there is none."""
+    with database.transaction(durable=False) as connection:
+        row = connection.execute(
+            text("""
+                UPDATE pieces SET worker = :worker,
+                    lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
+                WHERE owner = :owner AND ordinal = (
+                    SELECT ordinal FROM pieces WHERE owner = :owner AND result IS NULL
+                        AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+                    ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
+                RETURNING ordinal, work
+                """),
+            {"owner": owner, "worker": process.own_name(), "lease": LEASE},
+        ).one_or_none()
+    if row is None:
+        yield None
+        return
+    stop = Event()
+    beat = Thread(target=_beat, args=(database, owner, row.ordinal, stop), name="piece heartbeat", daemon=True)
+    beat.start()
+    try:
+        yield Piece(owner, row.ordinal, row.work)
+    finally:
+        stop.set()
+        beat.join()
+
+
+def results(connection: Connection, owner: UUID) -> dict[int, dict[str, Any] | None]:
+    """The results so far by ordinal, None for what is not done."""
+    rows = connection.execute(text("SELECT ordinal, result FROM pieces WHERE owner = :owner"), {"owner": owner})
+    return {row.ordinal: row.result for row in rows}
+
+
+def _beat(database: Database, owner: UUID, ordinal: int, stop: Event) -> None:
+    while not stop.wait(LEASE / 4):
+        try:
+            with database.transaction() as connection:
+                connection.execute(
+                    text("""
+                        UPDATE pieces SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
+                        WHERE owner = :owner AND ordinal = :ordinal AND worker = :worker AND result IS NULL
+                        """),
+                    {"owner": owner, "ordinal": ordinal, "worker": process.own_name(), "lease": LEASE},
+                )
+        except (SQLAlchemyError, DiscoveryNodeError) as error:
+            log.warning("heartbeat of a piece failed; trying again", ordinal=ordinal, error=type(error).__name__)
