@@ -1,6 +1,7 @@
 """`ingestion.yaml`: which registries and feeds are read, typed and checked when it is loaded."""
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -8,7 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from app.core.errors import ConfigurationError
-from app.ingestors.cron import parse_cron
+from app.ingestors.cron import latest
 from app.ingestors.sources.base import BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 
@@ -20,7 +21,8 @@ def _known_source(source_type: str) -> str:
 
 
 def _valid_cron(expression: str) -> str:
-    parse_cron(expression)
+    if latest(expression, datetime.now(UTC)) is None:
+        raise ValueError(f"{expression!r} is never due; day of month, month and day of week have all to match")
     return expression
 
 

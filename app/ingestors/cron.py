@@ -1,4 +1,7 @@
-"""Five-field cron expressions, checked field by field and written without names."""
+"""Five-field cron expressions, checked field by field and written without names. They are in UTC; day of month and day
+of week have both to match, as in Celery and other than in cron itself."""
+
+from datetime import UTC, date, datetime, time, timedelta
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -10,6 +13,9 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("month", 1, 12, _MONTHS),
     ("day of week", 0, 7, _DAYS),
 )
+_SIZES = (60, 24, 31, 12, 7)
+# The same date is on the same weekday again within 40 years, also the 29th of February around a year like 2100.
+_HORIZON_DAYS = 40 * 366
 
 
 def parse_cron(expression: str) -> list[list[int]]:
@@ -21,6 +27,30 @@ def parse_cron(expression: str) -> list[list[int]]:
     values = [_field(text, *rule) for text, rule in zip(fields, _FIELDS, strict=True)]
     values[4] = sorted({day % 7 for day in values[4]})
     return values
+
+
+def simplify(expression: str) -> str:
+    """The same expression in numbers and commas, or `*`: what every parser reads alike."""
+    fields = zip(parse_cron(expression), _SIZES, strict=True)
+    return " ".join("*" if len(values) == size else ",".join(map(str, values)) for values, size in fields)
+
+
+def latest(expression: str, now: datetime) -> datetime | None:
+    """When the expression was due last, `now` included; None for one that never is, as on the 30th of February."""
+    minutes, hours, *days = parse_cron(expression)
+    now = now.astimezone(UTC)
+    for day in (now.date() - timedelta(days=back) for back in range(_HORIZON_DAYS)):
+        if not _falls_on(day, *days):
+            continue
+        end = now.time() if day == now.date() else time.max
+        times = (time(hour, minute) for hour in reversed(hours) for minute in reversed(minutes))
+        if (due := next((each for each in times if each <= end), None)) is not None:
+            return datetime.combine(day, due, UTC)
+    return None
+
+
+def _falls_on(day: date, days: list[int], months: list[int], weekdays: list[int]) -> bool:
+    return day.month in months and day.day in days and day.isoweekday() % 7 in weekdays
 
 
 def _field(text: str, name: str, least: int, greatest: int, names: tuple[str, ...]) -> list[int]:

@@ -4,6 +4,7 @@ from celery import Celery
 from kombu import Queue
 
 from app.core.config import Settings, get_settings
+from app.worker.schedulers import DeclaredSchedule
 
 TIME_LIMIT = 3600  # seconds, after which a child is killed
 SOFT_TIME_LIMIT = 3300  # seconds, after which a task gives its work back
@@ -61,6 +62,9 @@ def create(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_hijack_root_logger=False,
+        beat_schedule=DeclaredSchedule(settings),
+        beat_scheduler="app.worker.schedulers:FileScheduler",
+        beat_schedule_filename=str(settings.data_dir.expanduser() / "celerybeat-schedule"),
     )
     return app
 
