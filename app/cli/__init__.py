@@ -180,6 +180,17 @@ def doctor(config: Config = None) -> None:
     raise typer.Exit(0 if doctor(config) else FAILED)
 
 
+@application.command()
+def up(
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many tasks may run at once.")] = 2,
+    config: Config = None,
+) -> None:
+    """Run the whole node: database, Redis, worker and beat. Ctrl-C ends all."""
+    from app.cli.up import up
+
+    up(config, concurrency)
+
+
 @database_commands.command()
 def upgrade() -> None:
     """Bring the database to the schema this version needs."""

@@ -3,11 +3,12 @@ it, stopped by the last one to leave."""
 
 import fcntl
 import os
+import shutil
 import subprocess
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -37,10 +38,19 @@ def start(data_dir: Path) -> str:
     return server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
 
+def is_running(data_dir: Path) -> bool:
+    """Whether the server of `data_dir` lives; one that still starts or recovers does."""
+    mark = data_dir.expanduser().resolve() / "postgres" / "postmaster.pid"
+    with suppress(FileNotFoundError, IndexError):
+        return _lives(_process_id(mark))
+    return False
+
+
 def _start(pgdata: Path) -> PostgresServer:
+    _initialize(pgdata)
     server = get_server(pgdata, start=False)
-    server.ensure_pgdata_inited()
     _configure(pgdata)
+    _strike_dead_users(server)
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         _clear_dead(pgdata)
@@ -58,15 +68,45 @@ def _start(pgdata: Path) -> PostgresServer:
             return server
 
 
+def _initialize(pgdata: Path) -> None:
+    """Makes the folder of a new server, whole or not at all: half of one would be taken for a server that is broken."""
+    if (pgdata / "PG_VERSION").exists():
+        return
+    made = pgdata.with_name(f"{pgdata.name}.new")
+    shutil.rmtree(made, ignore_errors=True)
+    get_server(made, start=False).ensure_pgdata_inited()
+    made.rename(pgdata)
+
+
 def _clear_dead(pgdata: Path) -> None:
     """Removes the mark of a killed server that nobody has reaped: it would be taken for a running one."""
     mark = pgdata / "postmaster.pid"
     try:
-        dead = psutil.Process(int(mark.read_text().split()[0])).status() == psutil.STATUS_ZOMBIE
+        dead = psutil.Process(_process_id(mark)).status() == psutil.STATUS_ZOMBIE
     except (FileNotFoundError, psutil.NoSuchProcess, IndexError):
         return  # no server, or one whose mark PostgreSQL itself knows to be stale
     if dead:
         mark.unlink(missing_ok=True)
+
+
+def _process_id(mark: Path) -> int:
+    """Of the server that left this mark."""
+    return int(mark.read_text().split()[0])
+
+
+def _lives(process_id: int) -> bool:
+    """Whether it runs; one that is dead and not yet reaped does not."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _strike_dead_users(server: PostgresServer) -> None:
+    """Takes processes that were killed off the list of those who use the server: they would never leave it, and it
+    would never be stopped."""
+    with server._lock:
+        users = server.global_process_id_list
+        users.put([user for user in users.get_and_add(os.getpid()) if _lives(user)])
 
 
 def _configure(pgdata: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
@@ -48,3 +49,24 @@ def test_a_killed_server_comes_back_with_what_was_committed(tmp_path: Path) -> N
     postmaster = int((tmp_path / "postgres" / "postmaster.pid").read_text().splitlines()[0])
     os.kill(postmaster, signal.SIGKILL)
     assert _ask(tmp_path, "SELECT answer FROM kept").communicate(timeout=60)[0].strip() == "42"
+
+
+def test_a_first_start_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    killed = _ask(tmp_path, "SELECT 1")
+    while not (tmp_path / "postgres.new" / "PG_VERSION").exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    assert _ask(tmp_path, "SELECT 1").communicate(timeout=60)[0].strip() == "1"
+
+
+def test_a_user_that_was_killed_does_not_keep_it_up(tmp_path: Path) -> None:
+    killed = _ask(tmp_path, "SELECT pg_sleep(60)")
+    while "pg_sleep" not in _ask(tmp_path, "SELECT string_agg(query, ' ') FROM pg_stat_activity").communicate()[0]:
+        assert killed.poll() is None
+    assert embedded.is_running(tmp_path)
+    killed.kill()
+    killed.communicate()
+    assert _ask(tmp_path, "SELECT 1").communicate(timeout=60)[0].strip() == "1"
+    assert not embedded.is_running(tmp_path)

@@ -1,0 +1,270 @@
+"""`up` as a user runs it: real processes, killed for real."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+import redis
+
+from app.worker.child import Child
+from app.worker.redis_server import executable
+from app.worker.supervisor import ChildFailedError, Supervisor
+from tests.acceptance.conftest import ROOT
+
+T = TypeVar("T")
+PASSWORD = "open/sesame #1"  # noqa: S105 - of a Redis that lives for seconds
+QUOTED = "open%2Fsesame%20%231"
+# As the command does it, with a beat that needs no schedules in the database.
+PROGRAM = """
+from app.worker import supervisor
+supervisor.SCHEDULER = "celery.beat:PersistentScheduler"
+from app.cli import main
+main()
+"""
+
+
+def until(found: Callable[[], T], seconds: float = 20) -> T:
+    """What `found` finds, as soon as it finds something."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return value
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Machine:
+    """A folder with an `ingestion.yaml`, a free port, and the `up` that runs there."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            self.port: int = unused.getsockname()[1]
+        self.folder = folder
+        (folder / "ingestion.yaml").write_text(
+            "ingestion: [{name: brand, source_type: local, registry: registry.json}]", encoding="utf-8"
+        )
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
+            "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{self.port}/1",
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The `up` that was started last."""
+        return self.processes[-1]
+
+    def protect(self) -> None:
+        """Gives its Redis a password."""
+        for variable in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+            self.environment[variable] = self.environment[variable].replace("127", f":{QUOTED}@127", 1)
+
+    def up(self) -> None:
+        """Starts it; returns when its worker says that it is ready."""
+        self._start()
+        until(lambda: self.is_ready(1), 60)
+
+    def is_ready(self, times: int) -> bool:
+        """Whether workers said so, one after the other, so many times."""
+        return self.said().count(" ready.") == times
+
+    def refused(self) -> str:
+        """What a further `up` says that must not come up."""
+        self._start()
+        code, said = self.process.wait(60), self.said()
+        self.processes.pop()
+        assert code in {1, 2}, said
+        assert "Traceback" not in said
+        return said
+
+    def end(self, signum: signal.Signals = signal.SIGINT) -> int:
+        """Tells it to end; returns its exit code."""
+        self.process.send_signal(signum)
+        return self.process.wait(25)
+
+    def said(self) -> str:
+        """All that it printed."""
+        return self._output().read_text()
+
+    def worker(self) -> int | None:
+        """The process that answers when Celery asks from outside."""
+        if not listens(self.port):
+            return None
+        asked = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "app.worker.celery_app", "inspect", "stats", "--json", "-t", "0.5"],
+            cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        return next((answer["pid"] for answer in json.loads(asked.stdout).values()), None) if asked.stdout else None
+
+    def child(self, what: str) -> psutil.Process | None:
+        """The one of its children whose command line has this word."""
+        return next((each for each in self._itself().children() if what in " ".join(each.cmdline())), None)
+
+    def family(self) -> list[psutil.Process]:
+        """Itself and all it started."""
+        return [self._itself(), *self._itself().children(recursive=True)]
+
+    def postgres(self) -> psutil.Process | None:
+        try:
+            mark = (self.folder / "data/postgres/postmaster.pid").read_text()
+            found = psutil.Process(int(mark.split()[0]))
+        except (FileNotFoundError, IndexError, psutil.NoSuchProcess):
+            return None
+        return found if lives(found) else None
+
+    def _itself(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+    def _output(self) -> Path:
+        return self.folder / f"output-{len(self.processes)}"
+
+    def _start(self) -> None:
+        with (self.folder / f"output-{len(self.processes) + 1}").open("w") as output:
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", PROGRAM, "up", "--concurrency", "1"],
+                    cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                )
+            )  # fmt: skip
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """One in an empty folder that the user PostgreSQL runs as can enter; when the test is over nothing runs there."""
+    folder = Path(tempfile.mkdtemp(prefix="node-up-"))
+    machine = Machine(folder)
+    yield machine
+    for process in machine.processes:
+        process.kill()
+        process.wait()
+    for process in psutil.process_iter(["cwd", "cmdline"]):
+        if str(folder) in [process.info["cwd"], *(process.info["cmdline"] or [])]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_dies_comes_back_and_ctrl_c_ends_all(machine: Machine) -> None:
+    machine.protect()
+    machine.up()
+    first, server, database = machine.worker(), machine.child("redis-server"), machine.postgres()
+    assert first
+    assert server
+    assert database
+    assert "Ctrl-C" in machine.said()
+    with redis.Redis(port=machine.port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+
+    os.kill(first, signal.SIGKILL)
+    until(lambda: machine.is_ready(2))
+    second = machine.worker()
+    assert second not in {first, None}
+    database.kill()
+    until(lambda: (running := machine.postgres()) and running != database)
+    server.kill()
+    until(lambda: not listens(machine.port))
+    until(lambda: listens(machine.port))
+    assert until(machine.worker) == second
+
+    family = machine.family()
+    assert not [each for each in family if PASSWORD in (line := " ".join(each.cmdline())) or QUOTED in line]
+    assert machine.end() == 0
+    assert not [each for each in family if lives(each)]
+    assert not listens(machine.port)
+    assert machine.postgres() is None
+    assert PASSWORD not in (said := machine.said())
+    assert QUOTED not in said
+    assert "SIGKILL" in said
+    assert "Traceback" not in said.partition("child.died")[0]
+
+
+def test_a_second_one_is_refused_and_nothing_outlives_a_killed_one(machine: Machine) -> None:
+    machine.up()
+    printed = machine.said()
+    assert "embedded PostgreSQL" in printed
+    assert f"as process {machine.process.pid}" in machine.refused()
+    family = machine.family()
+    assert len([each for each in family if "celery" in each.cmdline()]) >= 3  # the worker, its child, beat
+    machine.end(signal.SIGKILL)
+    until(lambda: not [each for each in family if lives(each)], 10)
+    assert not listens(machine.port)
+
+    machine.up()
+    assert machine.end(signal.SIGTERM) == 0
+    assert machine.postgres() is None  # though the killed one never left it
+
+
+def test_a_redis_that_runs_is_joined_and_left_alone(machine: Machine, database_url: str) -> None:
+    machine.environment["DATABASE_URL"] = database_url
+    options = f"--port {machine.port} --bind 127.0.0.1 --dir {machine.folder} --appendonly no"
+    with subprocess.Popen([executable(), *options.split()], stdout=subprocess.DEVNULL) as other:
+        until(lambda: listens(machine.port))
+        machine.up()
+        assert machine.child("redis-server") is None
+        assert "left alone" in machine.said()
+        assert machine.end() == 0
+        assert listens(machine.port)
+        other.terminate()
+
+
+def test_what_listens_and_is_no_redis_is_named(machine: Machine) -> None:
+    machine.protect()
+    with socket.create_server(("127.0.0.1", machine.port)):
+        said = machine.refused()
+    assert f"127.0.0.1:{machine.port}" in said
+    assert "no Redis" in said
+    assert QUOTED not in said
+    assert not (machine.folder / "data/postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "told"),
+    [
+        ("CELERY_BROKER_URL", "amqp://me:secret@127.0.0.1:1//", "does not answer"),
+        ("CELERY_BROKER_URL", "redis://:secret@127.0.0.1:port/0", "is not the URL of a Redis"),
+        ("CELERY_BROKER_URL", "carrier://pigeon:secret@127.0.0.1", "no broker that is known"),
+        ("CELERY_RESULT_BACKEND", "redis://:secret@127.0.0.1:1/1", "Nothing answers at 127.0.0.1:1"),
+    ],
+)
+def test_a_broker_that_cannot_be_started_is_an_error(machine: Machine, variable: str, url: str, told: str) -> None:
+    machine.environment[variable] = url
+    said = machine.refused()
+    assert told in said
+    assert "secret" not in said
+
+
+def test_one_that_never_runs_ends_all() -> None:
+    """With what it said, and with those that did run."""
+    steady = Child("steady", [sys.executable, "-c", "import time; time.sleep(600)"])
+    broken = Child("broken", [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"])
+    with pytest.raises(ChildFailedError, match="broken ended 5 times within a minute, last with exit 3") as caught:
+        Supervisor([broken], [steady], first_pause=0.01).run()
+    assert caught.value.last_words == ["no such thing"]
+    assert not steady.runs()
