@@ -95,6 +95,10 @@ class StagingLostError(DiscoveryNodeError):
         self.shards = shards
 
 
+class CategoriesLostError(DiscoveryNodeError):
+    """Categories of winners were removed as empty after they had been ensured: ensure them again."""
+
+
 class ContentNeededError(DiscoveryNodeError):
     """Items win a URN whose content is neither staged nor in the catalogue: read `positions` by shard ordinal."""
 

@@ -8,10 +8,17 @@ from app.cmp.categories import ancestors
 
 
 def ensure(connection: Connection, paths: Iterable[str]) -> None:
-    """Adds the categories that are missing, parents too. Sorted, so that two transactions never wait for each other."""
+    """Adds the categories that are missing, parents too. Sorted, so that two transactions never wait for each other.
+
+    Those that are there stay until the transaction ends: empty ones are removed meanwhile (`app.services.retention`).
+    """
     wanted = sorted({ancestor for path in paths for ancestor in ancestors(path)})
     if not wanted:
         return
+    connection.execute(
+        text("SELECT FROM categories WHERE path = ANY(CAST(:paths AS text[])) ORDER BY path FOR KEY SHARE"),
+        {"paths": wanted},
+    )
     connection.execute(
         text("""
             INSERT INTO categories (path, name, depth)

@@ -133,6 +133,16 @@ def live_generation(connection: Connection) -> Generation | None:
     return next((generation for generation in _generations(connection) if generation.is_live), None)
 
 
+def hold_tables(connection: Connection) -> list[str]:
+    """The tables of all generations, by name. Until the transaction ends they stay, and are written to without waiting:
+    an index that is being built on one is waited for here, before the caller takes what others need."""
+    connection.exec_driver_sql(_LOCK.format("_shared"))
+    tables = [generation.index.table for generation in _generations(connection)]
+    if tables:
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ROW EXCLUSIVE MODE")
+    return tables
+
+
 def require_same_model(generation: Generation, embedder: Embedder) -> None:
     """Raises `OtherModelError` unless the embedder's vectors can be compared with the generation's."""
     if not generation.is_of(embedder):

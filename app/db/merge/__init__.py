@@ -19,7 +19,7 @@ from app.db.merge.rows import (
     retire_groups,
 )
 from app.db.merge.step import MergeStep
-from app.db.merge.winners import find_existing, find_vanished, find_winners, require_content
+from app.db.merge.winners import find_existing, find_vanished, find_winners, hold_categories, require_content
 from app.db.publication import MergeReport, Publication, PublicationMovedError, StagingLostError
 
 __all__ = ["merge"]
@@ -28,8 +28,8 @@ __all__ = ["merge"]
 def merge(connection: Connection, publication: Publication) -> MergeReport:
     """Applies a publication and reports what it did.
 
-    Raises `PublicationMovedError`, `StagingLostError`, `ContentNeededError` or `DeletionsHeldError`, after any of which
-    the caller's transaction must roll back.
+    Raises `PublicationMovedError`, `StagingLostError`, `ContentNeededError`, `CategoriesLostError` or
+    `DeletionsHeldError`, after any of which the caller's transaction must roll back.
     """
     step = MergeStep(connection, publication)
     live = _lock(step)
@@ -42,6 +42,7 @@ def merge(connection: Connection, publication: Publication) -> MergeReport:
     find_existing(step)
     require_content(step)
     find_vanished(step, live["products"])
+    hold_categories(step)
     add_brands(step)
     merge_groups(step)
     add_stubs(step)

@@ -1,7 +1,7 @@
 """Who wins each touched URN, what the catalogue holds of it, and what would vanish."""
 
 from app.db.merge.step import MergeStep
-from app.db.publication import MIN_DELETIONS_HELD, ContentNeededError, DeletionsHeldError
+from app.db.publication import MIN_DELETIONS_HELD, CategoriesLostError, ContentNeededError, DeletionsHeldError
 
 
 def find_winners(step: MergeStep) -> None:
@@ -17,6 +17,20 @@ def find_winners(step: MergeStep) -> None:
         """,
         "shard, position, kind, urn, category, brand_urn, brand_name, group_urn",
     )
+
+
+def hold_categories(step: MergeStep) -> None:
+    """Keeps the categories that winners name until the transaction ends, and checks that they are there: without the
+    one, the clean-up of empty categories would break the link; without the other, it would be missing in silence."""
+    lost = step.execute(
+        """
+        WITH named AS (SELECT DISTINCT category FROM winners WHERE category IS NOT NULL),
+        held AS (SELECT c.id FROM categories c JOIN named n ON n.category = c.path FOR KEY SHARE OF c)
+        SELECT (SELECT count(*) FROM named) - (SELECT count(*) FROM held)
+        """
+    ).scalar_one()
+    if lost:
+        raise CategoriesLostError(f"{lost} categories of the publication were removed")
 
 
 def find_existing(step: MergeStep) -> None:

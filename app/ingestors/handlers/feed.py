@@ -10,6 +10,7 @@ import structlog
 from app.db.issues import record_attempt
 from app.db.merge import merge
 from app.db.publication import (
+    CategoriesLostError,
     ContentNeededError,
     DeletionsHeldError,
     MergeReport,
@@ -119,7 +120,7 @@ class FeedHandler:
         return FeedReport(_shards(reading), report)
 
     def _merge(self, reading: Reading) -> FeedReport:
-        """Merges; what turns out to be missing from staging is read, and the merge tried again."""
+        """Merges; what turns out to be missing is read or made, and the merge tried again."""
         needed: defaultdict[int, set[int]] = defaultdict(set)
         for _ in range(_READINGS):
             try:
@@ -131,6 +132,8 @@ class FeedHandler:
             except StagingLostError as error:
                 log.warning("staged rows are gone; staging again", shards=len(error.shards))
                 self._stager.read_again(reading, dict.fromkeys(error.shards, frozenset[int]()))
+            except CategoriesLostError:
+                log.info("categories were removed as empty meanwhile; merging again")
             except DeletionsHeldError as error:
                 self._record(reading, "held")
                 raise FeedHeldError(error, FeedReport(_shards(reading))) from error
