@@ -27,6 +27,7 @@ from app.vectors.embedders.local import LocalEmbedder
 from bench.baselines import bare_session, copy_and_insert
 from bench.feeds import Edit, write_feed
 from bench.search import measure_search
+from bench.workers import latency, redis_running, staged_and_merged, worker_running
 
 REPEATS = 3
 _MIB = 1024 * 1024
@@ -100,7 +101,7 @@ def feed_seconds(measured: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--large", action="store_true", help="two million products too")
-    parser.add_argument("--only", choices=["feed", "growth", "memory", "vectors"], help="one part of it")
+    parser.add_argument("--only", choices=["feed", "growth", "memory", "vectors", "workers"], help="one part of it")
     arguments = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -110,6 +111,7 @@ def main() -> None:
             "growth": lambda: measure_growth(bench, large=arguments.large),
             "memory": lambda: measure_memory(bench),
             "vectors": lambda: measure_vectors(bench),
+            "workers": lambda: measure_workers(bench, 500_000),
         }
         rows = [row for part, measure in parts.items() if arguments.only in (None, part) for row in measure()]
     _print(rows)
@@ -229,6 +231,40 @@ def measure_vectors(bench: Bench) -> Iterator[Row]:
         "≥ 300/s, p95 ≤ 80 ms",
         found.many_rate >= 300 and found.many_p95 <= 80,
     )
+
+
+def measure_workers(bench: Bench, products: int) -> Iterator[Row]:
+    """A first ingestion by 1, 2 and 4 processes; the time until a start begins; what sharing costs by the shard."""
+    folder = bench.feed(products)
+    alone = 0.0
+    for processes in (1, 2, 4):
+        with bench.database() as url, redis_running(bench.folder) as redis:
+            environment = redis | {"DATABASE_URL": url, "DATA_DIR": str(bench.folder)}
+            with worker_running(environment, processes - 1):
+                console.print(f"bench: {processes} processes ingest {products:,} products")
+                parts = staged_and_merged(environment, folder)
+        alone = alone or parts["staging"]
+        told = f"{parts['feed']:.1f} s: staging {parts['staging']:.1f} s, merge {parts['merge']:.1f} s"
+        yield Row(f"{products:,} products, {processes} process{'es' if processes > 1 else ''}", told)
+        if processes > 1:
+            yield Row("… staging against one process", f"{alone / parts['staging']:.2f} x as fast")
+    small = bench.feed(50_000)
+    shards = len(list(small.glob("feed-*.json")))
+    with bench.database() as url, redis_running(bench.folder) as redis:
+        environment = redis | {"DATABASE_URL": url, "DATA_DIR": str(bench.folder)}
+        with worker_running(environment, 1):
+            seconds = latency(environment, bench.feed(1_000), 5)
+            yield Row("from .delay() to the first staged row, idle worker", f"{seconds * 1000:.0f} ms")
+    overheads = []
+    for _ in range(REPEATS):
+        console.print("bench: a feed alone, then in pieces that nobody takes")
+        with bench.database() as url:
+            whole = ingest(url, small)["run"]["timings"]["staging"]
+        with bench.database() as url, redis_running(bench.folder) as redis:
+            pieces = staged_and_merged(redis | {"DATABASE_URL": url, "DATA_DIR": str(bench.folder)}, small)["staging"]
+        overheads.append((pieces - whole) / shards * 1000)
+    overhead = statistics.median(overheads)
+    yield Row("scheduling overhead of a shard", f"{overhead:.1f} ms", "< 20 ms", overhead < 20)
 
 
 def _rate(work: str, products: int, seconds: float, budget: int | None = None) -> Row:

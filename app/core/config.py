@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     cleanup_interval: int = Field(3600, gt=0)
     trigger_ingestion_on_startup: bool = False
     lease_seconds: int = Field(60, ge=3)
+    retry_delay: int = Field(300, gt=0)
     recovery_interval: int = Field(30, ge=1)
     metrics_port: int | None = Field(None, ge=0, le=65535)
     sentry_dsn: SecretStr | None = None

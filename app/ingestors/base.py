@@ -27,6 +27,10 @@ class ValidationError(IngestorError):
     """A document was had and is not what the protocol asks for; only its publisher can mend it."""
 
 
+class IngestionFailedError(IngestorError):
+    """A start failed for good; the message names ingestor, step and organization."""
+
+
 class ProcessingError(IngestorError):
     """A good document could not be brought into the catalogue."""
 

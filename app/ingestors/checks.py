@@ -56,7 +56,7 @@ def has_updates(database: Database, entry: IngestorEntry, organization_id: int, 
     if state.context_hash == request.context_hash and _is_as_seen(source, state):
         return False
     reading = PublicationReader(source).look(request, state)
-    if reading.problems and reading.transient:
+    if reading.index_unreachable:
         raise SourceError(reading.problems[0].message)
     with database.transaction() as connection:
         feeds.remember_seen(connection, state.id, reading.seen)

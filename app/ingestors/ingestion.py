@@ -243,12 +243,14 @@ class Ingestion:
             accept_deletions=self._options.accept_deletions,
             max_delete_fraction=self._settings.max_delete_fraction,
         )
+        handler = FeedHandler(self._database, self._source, run, self._progress, self._helpers)
         try:
-            handler = FeedHandler(self._database, self._source, run, self._progress, self._helpers)
             report["feed"] = handler.ingest(request).as_dict()
         except (FeedFailedError, FeedHeldError) as error:
             report["feed"] = error.report.as_dict()
             raise
+        finally:
+            report["timings"] |= handler.timings
 
     def _feed_of(self, url: str | None) -> str:
         """Where the feed is that a registry entry names."""
@@ -295,6 +297,7 @@ class Ingestion:
             status = "held"
         elif self._start.may_retry and _is_transient(error):
             status = "waiting"
+            self._start.retry_after = max(self._start.retry_after, getattr(error, "retry_after", None) or 0.0)
         report["status"] = runs.worst([report["status"], status])
         if step is not None:
             report["steps"][step] = status

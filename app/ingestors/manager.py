@@ -100,12 +100,20 @@ class IngestorManager:
         start: Start | None = None,
     ) -> IngestReport:  # fmt: skip
         """Brings the search index in step with the catalogue, for the organizations of a registry or for all."""
-        options = Options(steps=("vector",))
-        if registry_path:
-            return self._ingest([self._entry(source_type, registry_path, None, ingestor)], options, start)
+        if registry_path is None:
+            return self.update_embeddings(start)
+        return self._ingest(
+            [self._entry(source_type, registry_path, None, ingestor)], Options(steps=("vector",)), start
+        )
+
+    def update_embeddings(self, start: Start | None = None) -> IngestReport:
+        """Brings the search index in step with the catalogue, whichever organization is behind."""
         if start is None:
-            return self._ingest(self._config.ingestion, options)
-        return self._update_embeddings(start)
+            return self._ingest(self._config.ingestion, Options(steps=("vector",)))
+        vectors = self._vectors(Options(steps=("vector",)))
+        assert vectors is not None  # noqa: S101 - the step is asked for
+        with starts.kept(self._database, start):
+            return _report([ingest_vectors(self._database, start, vectors)])
 
     def stage_shards(
         self, run_id: UUID, ingestor: str, source_type: str, path: str, organization_id: int, revision: int, *,
@@ -207,13 +215,6 @@ class IngestorManager:
             database or self._database, self._settings, self._progress, self._helpers, dry_run=options.dry_run,
             create=self._embedders,
         )  # fmt: skip
-
-    def _update_embeddings(self, start: Start) -> IngestReport:
-        """Indexes whatever is pending, of whichever organization."""
-        vectors = self._vectors(Options(steps=("vector",)))
-        assert vectors is not None  # noqa: S101 - the step is asked for
-        with starts.kept(self._database, start):
-            return _report([ingest_vectors(self._database, start, vectors)])
 
 
 def _report(reports: list[RunReport]) -> IngestReport:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from app.db.session import Database
 from app.db.staging import leftovers
-from app.services import runs, vectors
+from app.services import starts, vectors
 from app.services.unneeded import (
     EMPTY_CATEGORIES,
     EXPIRED_CATALOGUE,
@@ -59,7 +59,7 @@ def remove_orphans(
     cleanup.clear(LOOSE_ROWS)
     if delete_empty_categories:
         cleanup.clear_categories()
-    cleanup.counts["staging"] = _count_leftovers(database) if dry_run else runs.drop_leftovers(database)
+    cleanup.counts["staging"] = _count_leftovers(database) if dry_run else starts.drop_leftovers(database)
     return cleanup.told("orphans removed")
 
 
@@ -198,7 +198,7 @@ def _count_leftovers(database: Database) -> int:
         query = text("""
             SELECT count(*) FROM unnest(CAST(:runs AS uuid[])) AS leftover (id) WHERE NOT EXISTS (
                 SELECT FROM runs r
-                WHERE r.id = leftover.id AND r.status = 'running' AND r.lease_expires_at > clock_timestamp())
+                WHERE r.id = leftover.id AND r.status IN ('running', 'waiting'))
             """)
         count: int = connection.execute(query, {"runs": leftovers(connection)}).scalar_one()
     return count

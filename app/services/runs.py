@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from app.core.errors import DiscoveryNodeError
-from app.db.session import Database
+from app.db.session import Database, is_away
 from app.db.staging import StagingTables
 from app.services import counters, starts
 from app.services.counters import Key
@@ -95,7 +95,9 @@ def claimed(database: Database, start: Start, organization_id: int | None) -> It
             finish(database, run, "waiting", "Interrupted; it goes on")
             raise
         except BaseException as error:
-            finish(database, run, "failed", f"Interrupted by {type(error).__name__}")
+            # What interrupts the driver in the middle of its work leaves a broken connection, and its error.
+            goes_on = start.is_task and is_away(error)
+            finish(database, run, "waiting" if goes_on else "failed", f"Interrupted by {type(error).__name__}")
             raise
 
 

@@ -56,6 +56,7 @@ class Start:
     is_task: bool = False
     may_retry: bool = False
     interruptions: tuple[type[BaseException], ...] = ()
+    retry_after: float = 0.0  # seconds that a publisher asked for
     busy: set[int] = field(default_factory=set)  # organizations that other starts hold
 
     def fence(self, connection: Connection) -> None:
@@ -161,6 +162,25 @@ def expire(database: Database) -> int:
     for row in rows:
         log.warning("a start expired before any worker began it", start=str(row.id))
     return len(rows)
+
+
+def revoke(connection: Connection, start_id: UUID) -> None:
+    """Ends a start that an operator revoked."""
+    connection.execute(
+        text("""
+            UPDATE starts SET status = 'failed', error = 'It was revoked', finished_at = clock_timestamp(),
+                lease_expires_at = NULL, announced = true
+            WHERE id = :id AND status IN ('queued', 'running')
+            """),
+        {"id": start_id},
+    )
+    connection.execute(
+        text("""
+            UPDATE runs SET status = 'failed', error = 'It was revoked', finished_at = clock_timestamp()
+            WHERE start_id = :id AND status IN ('running', 'waiting')
+            """),
+        {"id": start_id},
+    )
 
 
 # --- while a worker has it -----------------------------------------------------------------------------------------
@@ -291,6 +311,7 @@ def finish(
                 """),
             {"id": start.id},
         )
+        connection.execute(text("DELETE FROM pieces WHERE owner = :id"), {"id": start.id})
         counters.add(connection, {("starts", (("ingestor", start.ingestor), ("status", status))): 1})
         # Those of the same key, and those that an organization of this one kept waiting.
         rows = connection.execute(

@@ -204,6 +204,7 @@ def help_with(database: Database, create_embedder: EmbedderFactory, owner: UUID)
     report = VectorReport()
     while _embed_piece(database, opened, owner, report):
         pass
+    log.info("helped with texts", owner=str(owner), indexed=report.indexed)
     return report.indexed
 
 

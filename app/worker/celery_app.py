@@ -1,9 +1,11 @@
 """The Celery application. `docs/operations.md` gives the reason of each setting."""
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from app.core.config import Settings, get_settings
+from app.worker import lifecycle
+from app.worker.queues import CONTROL, QUEUES, ROUTES
 from app.worker.schedulers import DeclaredSchedule
 
 TIME_LIMIT = 3600  # seconds, after which a child is killed
@@ -11,8 +13,6 @@ SOFT_TIME_LIMIT = 3300  # seconds, after which a task gives its work back
 LONGEST_COUNTDOWN = 1320  # seconds: the longest wait for a retry, jitter included
 # A message that is not acknowledged for so long is sent again: later than anything that may still be working on it.
 VISIBILITY_TIMEOUT = TIME_LIMIT + LONGEST_COUNTDOWN + 600
-
-CONTROL, INGEST, EMBED = "control", "ingest", "embed"
 
 
 def create(settings: Settings) -> Celery:
@@ -40,23 +40,18 @@ def create(settings: Settings) -> Celery:
         result_backend_transport_options=redis_options,
         result_expires=settings.celery_result_retention_days * 86_400,
         result_extended=True,
-        task_queues=[Queue(CONTROL), Queue(INGEST), Queue(EMBED)],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=CONTROL,
+        task_default_exchange=CONTROL,
+        task_default_routing_key=CONTROL,
         task_create_missing_queues=False,
-        task_routes={
-            "ingest:all": {"queue": INGEST},
-            "ingest:registry": {"queue": INGEST},
-            "ingest:feed": {"queue": INGEST},
-            "ingest:shard": {"queue": INGEST},
-            "ingest:vector": {"queue": EMBED},
-            "ingest:update_embeddings": {"queue": EMBED},
-            "ingest:embed": {"queue": EMBED},
-        },
+        task_routes={name: {"queue": queue} for name, queue in ROUTES.items()},
         worker_max_tasks_per_child=200,
         worker_max_memory_per_child=1_500_000,  # KiB
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=20,
-        worker_enable_soft_shutdown_on_idle=True,
+        # What waits for its time in memory is sent again by the ledger: an idle worker need not stay for it.
+        worker_enable_soft_shutdown_on_idle=False,
         worker_send_task_events=True,
         task_send_sent_event=True,
         broker_connection_retry_on_startup=True,
@@ -75,4 +70,5 @@ def _result_backend(url: str) -> str:
     return f"db+postgresql+psycopg://{rest}" if separator and scheme in {"db+postgresql", "db+postgres"} else url
 
 
+lifecycle.connect()
 celery_app = create(get_settings())

@@ -301,9 +301,12 @@ class DatabaseScheduler(Scheduler):
         raise ValueError(f"one of cron and every is needed, every from 1 to {_LONGEST_INTERVAL} seconds")
 
     def _last_run_at(self, row: Listed, slots: dict[str, datetime]) -> datetime:
-        """The time after which it is due. When beat starts that is the slot taken last, by whichever beat, or else when
-        the row was written; a row that is timed anew or enabled while beat looks on is due from then on."""
+        """The time after which it is due. When beat starts that is the slot taken last, by whichever beat. Without one,
+        an interval is due at once, so that a new node begins by looking at its feeds, and a time of day from when the
+        row was written on; a row that is timed anew or enabled while beat looks on is due from then on."""
         known = self.schedule.get(row.name)
         if known is not None and known.slot == _options(row)["headers"]["slot"]:
             return known.last_run_at
-        return slots.get(row.name, row.updated_at) if self._rows is None else datetime.now(UTC)
+        if self._rows is not None:
+            return datetime.now(UTC)
+        return slots.get(row.name, row.updated_at if row.cron is not None else _EPOCH)

@@ -21,18 +21,11 @@ import redis
 from app.worker.child import Child
 from app.worker.redis_server import executable
 from app.worker.supervisor import ChildFailedError, Supervisor
-from tests.acceptance.conftest import ROOT
+from tests.acceptance.conftest import COMMAND, ROOT
 
 T = TypeVar("T")
 PASSWORD = "open/sesame #1"  # noqa: S105 - of a Redis that lives for seconds
 QUOTED = "open%2Fsesame%20%231"
-# As the command does it, with a beat that needs no schedules in the database.
-PROGRAM = """
-from app.worker import supervisor
-supervisor.SCHEDULER = "celery.beat:PersistentScheduler"
-from app.cli import main
-main()
-"""
 
 
 def until(found: Callable[[], T], seconds: float = 20) -> T:
@@ -93,7 +86,7 @@ class Machine:
 
     def is_ready(self, times: int) -> bool:
         """Whether workers said so, one after the other, so many times."""
-        return self.said().count(" ready.") == times
+        return self.said().count("worker ready") == times
 
     def refused(self) -> str:
         """What a further `up` says that must not come up."""
@@ -149,7 +142,7 @@ class Machine:
         with (self.folder / f"output-{len(self.processes) + 1}").open("w") as output:
             self.processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", PROGRAM, "up", "--concurrency", "1"],
+                    [COMMAND, "up", "--concurrency", "1"],
                     cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 )
             )  # fmt: skip

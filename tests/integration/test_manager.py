@@ -1,14 +1,18 @@
 """What the manager promises beside ingesting: what is configured, whether a feed changed, single steps by path."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.ingestors.ingestion import Options
 from app.ingestors.manager import IngestorManager
+from app.ingestors.sources.local import LocalSource
 from tests.support.embedders import forget_generations
 from tests.support.feeds import FeedFolder, product
 from tests.support.nodes import Node, config
@@ -94,3 +98,74 @@ def test_vectors_of_a_feed_without_a_registry_are_brought_in_step(node: Node, fo
     folder.publish([product(1), product(2)])
     node.run()
     assert node.run(steps=("vector",), dry_run=True)["vector"]["pending"] == 2
+
+
+def settle(folder: FeedFolder) -> None:
+    """As if the files had been published a while ago."""
+    for file in (folder.registry, *folder.index.parent.iterdir()):
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are read, by name."""
+    names: list[str] = []
+    open_file = LocalSource.open
+    monkeypatch.setattr(LocalSource, "open", lambda self, path: names.append(Path(path).name) or open_file(self, path))
+    return names
+
+
+def test_what_the_source_says_of_versions_spares_reading(
+    manager: IngestorManager, folder: FeedFolder, node: Node, opened: list[str]
+) -> None:
+    settle(folder)
+    node.run()
+    opened.clear()
+    assert not manager.has_feed_updates("local", "publisher/feed/index.json")
+    assert opened == []
+    os.utime(folder.shard("a.json"), (1_000_000_001, 1_000_000_001))
+    assert not manager.has_feed_updates("local", "publisher/feed/index.json")
+    assert opened == ["index.json", "a.json", "b.json"]  # another time, and the same bytes
+    opened.clear()
+    assert not manager.has_feed_updates("local", "publisher/feed/index.json")
+    assert opened == []
+
+
+def test_a_file_that_was_just_written_has_no_version(
+    manager: IngestorManager, folder: FeedFolder, node: Node, opened: list[str]
+) -> None:
+    node.run()
+    opened.clear()
+    assert not manager.has_feed_updates("local", "publisher/feed/index.json")
+    assert opened == ["index.json", "a.json", "b.json"]
+
+
+def test_a_feed_that_is_read_in_another_way_has_updates(
+    manager: IngestorManager, folder: FeedFolder, node: Node
+) -> None:
+    settle(folder)
+    node.run()
+    with node.database.transaction() as connection:
+        connection.execute(text("UPDATE organizations SET content_hash = 'another'"))
+    assert manager.has_feed_updates("local", "publisher/feed/index.json")
+
+
+def test_checks_of_many_feeds_hide_nothing(node: Node, folder: FeedFolder) -> None:
+    others = [f"urn:cmp:org:other{n}.example" for n in range(20)]
+    for number, organization in enumerate(others):
+        FeedFolder(node.root / f"other{number}", organization).publish([product(1, organization)])
+    entries = [{"name": f"other{n}", "registry": f"other{n}/registry.json"} for n in range(20)]
+    node.configure(*entries)
+    assert [check.is_new for check in node.manager.check_feed_updates()] == [True] * 20
+    node.start()
+    (node.root / "other3" / "feed" / "index.json").unlink()
+    (node.root / "other4" / "feed" / "a.json").unlink()
+    (node.root / "other5" / "feed" / "a.json").write_bytes(b"[]")
+    checks = node.manager.check_feed_updates()
+    assert not any(check.is_new for check in checks)
+    assert sum(check.checked for check in checks) == 20
+    assert {check.entry.name: check.changed for check in checks if check.changed} == {
+        "other4": [others[4]],
+        "other5": [others[5]],
+    }
+    assert [check.entry.name for check in checks if check.errors] == ["other3"]

@@ -16,6 +16,7 @@ from app.db.staging import StagingTables
 from app.ingestors.handlers import feed
 from app.ingestors.handlers.vector import VectorHandler
 from app.services import categories, retention, runs, unneeded
+from app.services import starts as ledger
 from app.services.retention import expire_ledger, purge_products, remove_orphans
 from app.services.search import search
 from tests.support.embedders import HashEmbedder, factory, forget_generations
@@ -119,15 +120,16 @@ def locked(node: Node, *organizations: int) -> Iterator[None]:
 def merging(monkeypatch: pytest.MonkeyPatch, ingest: Callable[[], Any]) -> Iterator[Future[Any]]:
     """An ingestion whose merge did all its work and does not commit before the block ends."""
     reached, release = threading.Event(), threading.Event()
-    fence = runs.Run.fence
+    merge = feed.merge
 
-    def pause(run: runs.Run, connection: Any) -> None:
-        fence(run, connection)
+    def pause(connection: Any, publication: Any) -> Any:
+        report = merge(connection, publication)
         reached.set()
         assert release.wait(30)
+        return report
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr(runs.Run, "fence", pause)
+        patch.setattr(feed, "merge", pause)
         running = pool.submit(ingest)
         try:
             assert reached.wait(30)
@@ -575,9 +577,8 @@ def test_offers_and_associations_of_what_is_gone_go(node, publish, orphans):
 
 
 def test_staging_tables_of_runs_that_are_over_go(node, database, orphans):
-    start = runs.open_start(database, "acme")
     over = StagingTables(UUID(int=1))
-    with runs.claimed(database, start, "acme", None) as running:
+    with ledger.opened(database, "acme", 60) as opened, runs.claimed(database, opened, None) as running:
         held = StagingTables(running.id)
         with database.transaction() as connection:
             over.create(connection)
@@ -588,10 +589,8 @@ def test_staging_tables_of_runs_that_are_over_go(node, database, orphans):
         assert orphans() == NOTHING_ORPHANED | {"staging": 1}
         assert all(held.run_id.hex in name for name in node.staging_tables())
 
-        execute(node, "UPDATE runs SET lease_expires_at = now() - interval '1 second'")
-        assert orphans(dry_run=True) == NOTHING_ORPHANED | {"staging": 1}
-        execute(node, "UPDATE runs SET lease_expires_at = now() + interval '1 minute'")
         runs.finish(database, running, "success", None)
+        ledger.finish(database, opened, "success")
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------
@@ -606,8 +605,8 @@ def start(node: Node, days: int, *organizations: int | None, ended: bool = True)
     execute(node, f"""INSERT INTO starts (id, ingestor, status, worker, created_at, finished_at)
         VALUES (:start, 'acme', 'success', '-', {when}, {when})""", **times)  # fmt: skip
     for organization in organizations:
-        execute(node, f"""INSERT INTO runs (id, start_id, ingestor, organization_id, status, worker, created_at,
-            finished_at) VALUES (:id, :start, 'acme', :organization, :status, '-', {when}, {end})""",
+        execute(node, f"""INSERT INTO runs (id, start_id, ingestor, organization_id, status, created_at,
+            finished_at) VALUES (:id, :start, 'acme', :organization, :status, {when}, {end})""",
             id=uuid4(), organization=organization, **times)  # fmt: skip
     return identity
 
@@ -645,7 +644,8 @@ def test_the_ledger_keeps_what_ended_within_its_retention(node, database):
     kept, gone = start(node, 30), start(node, 30)
     execute(node, "UPDATE starts SET finished_at = finished_at + interval '1 minute' WHERE id = :id", id=kept)
     execute(node, "UPDATE starts SET finished_at = finished_at - interval '1 minute' WHERE id = :id", id=gone)
-    unfinished = runs.open_start(database, "acme")
+    unfinished = uuid4()
+    execute(node, "INSERT INTO starts (id, ingestor, status) VALUES (:id, 'acme', 'queued')", id=unfinished)
     age(node, "starts", "created_at", "90 days")
 
     assert expire_ledger(database, run_retention_days=30) == NOTHING_EXPIRED | {"starts": 1}

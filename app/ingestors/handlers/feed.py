@@ -1,7 +1,9 @@
 """A feed into the catalogue: read what changed, then one merge."""
 
+import time
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -71,13 +73,14 @@ class FeedHeldError(IngestorError):
 
 
 class FeedHandler:
-    """Brings one organization's feed into the catalogue, on behalf of one run."""
+    """Brings one organization's feed into the catalogue, on behalf of one run; `timings` are the seconds it took."""
 
     def __init__(self, database: Database, source: BaseSource, run: Run, progress: Progress, helpers: Helpers) -> None:
         self._database = database
         self._run = run
         self._tables = StagingTables(run.id)
         self._stager = PublicationStager(database, source, run, progress, helpers)
+        self.timings: dict[str, float] = {}
 
     def ingest(self, request: FeedRequest) -> FeedReport:
         """Reads the feed and merges what changed. Raises `FeedFailedError`, `FeedHeldError` or `UnstableError`."""
@@ -86,12 +89,22 @@ class FeedHandler:
                 state = feeds.open_feed(
                     connection, request.publisher.id, request.ingestor, request.source_type, request.path
                 )
-            reading = self._stager.read(request, state)
+            with self._timed("staging"):
+                reading = self._stager.read(request, state)
             try:
-                return self._apply(reading)
+                with self._timed("merge"):
+                    return self._apply(reading)
             except PublicationMovedError:
                 log.info("the catalogue changed while the feed was read; reading again")
         raise UnstableError(f"{request.path}: the catalogue changed {_READINGS} times while the feed was read")
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[part] = self.timings.get(part, 0.0) + time.monotonic() - began
 
     def _apply(self, reading: Reading) -> FeedReport:
         if reading.problems:

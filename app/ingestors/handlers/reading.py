@@ -107,6 +107,11 @@ class Reading:
         )
 
     @property
+    def index_unreachable(self) -> bool:
+        """Whether nothing is known of the publication, and may be another time."""
+        return self.transient and any(problem.shard is None for problem in self.problems)
+
+    @property
     def seen(self) -> dict[str, Any] | None:
         """What tells that nothing changed without fetching it again: the versions of all documents, by path, and what
         they amount to. None when the source does not say the version of each."""

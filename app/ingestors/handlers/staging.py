@@ -116,6 +116,7 @@ class PublicationStager:
         self._helpers = helpers
         self._creating = threading.Lock()
         self._created = False
+        self._staged = 0  # shards of this reading
 
     def create_staging(self, reading: Reading) -> None:
         """Makes the staging tables, once, empty but for what an earlier attempt staged of the same publication."""
@@ -136,6 +137,7 @@ class PublicationStager:
         reading = Reading(request, state)
         document = self._documents.list(reading)
         self._created = False
+        self._staged = 0
         self._shards.markers = {}
         if self._run.staged_for is not None:
             self._take_over(reading)
@@ -190,8 +192,7 @@ class PublicationStager:
         """The shards that are read without help."""
         total = len(reading.refs)
         for ordinal in range(total):
-            staged = sum(shard.staged for shard in reading.shards.values())
-            if self._run.start.is_task and staged >= SHARED_AFTER and total - ordinal >= SHARED_FROM:
+            if self._run.start.is_task and self._staged >= SHARED_AFTER and total - ordinal >= SHARED_FROM:
                 return
             yield ordinal
 
@@ -245,6 +246,7 @@ class PublicationStager:
     def _note(self, reading: Reading, verdict: Verdict, total: int) -> None:
         if isinstance(verdict, PublishedShard):
             reading.shards[verdict.ordinal] = verdict
+            self._staged += verdict.staged
         else:
             reading.fail(verdict.issue, transient=verdict.transient)
         self._progress.staging(len(reading.shards) + len(reading.problems), total)
@@ -267,7 +269,9 @@ def help_with(database: Database, source: BaseSource, run_id: UUID, request: Fee
             log.info("the run to help with is over, or reads another publication", run=str(run_id))
             return 0
         shards.markers = tables.markers(connection)
-    return work_through(database, shards, run_id, reading)
+    done = work_through(database, shards, run_id, reading)
+    log.info("helped with shards", run=str(run_id), read=done)
+    return done
 
 
 def work_through(database: Database, shards: ShardReader, owner: UUID, reading: Reading) -> int:
@@ -285,11 +289,14 @@ def work_through(database: Database, shards: ShardReader, owner: UUID, reading: 
 
 
 def _work_on(database: Database, shards: ShardReader, reading: Reading, piece: Piece) -> None:
+    staged: list[Verdict] = []  # and written down as done with the same commit
+
     def finish(connection: Connection, verdict: Verdict) -> None:
         piece.finish(connection, _encoded(reading, piece.ordinal, verdict))
+        staged.append(verdict)
 
     verdict = shards.read(reading, piece.ordinal, None, finish)
-    if not (isinstance(verdict, PublishedShard) and verdict.staged):
+    if not staged:
         with database.transaction(durable=False) as connection:
             finish(connection, verdict)
 

@@ -1,0 +1,114 @@
+"""What a worker does when it comes, forks, is ready, and goes."""
+
+import threading
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import signals
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core import process
+from app.core.config import get_settings
+from app.core.errors import DiscoveryNodeError
+from app.core.logging import configure_logging
+from app.services import starts, workers
+from app.worker.node import node
+
+log = structlog.get_logger()
+
+_SAYING = 15.0  # seconds between two signs of life
+
+
+class Presence:
+    """Says from a thread of its own that this worker lives."""
+
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._say, name="presence", daemon=True)
+
+    def begin(self) -> bool:
+        """True when this is the first worker of a system that was down."""
+        with node().database.transaction() as connection:
+            is_first = workers.join(connection, process.own_name(), self._hostname)
+        self._thread.start()
+        return is_first
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        with node().database.transaction() as connection:
+            workers.leave(connection, process.own_name())
+
+    def _say(self) -> None:
+        while not self._stop.wait(_SAYING):
+            try:
+                with node().database.transaction() as connection:
+                    workers.stay(connection, process.own_name(), self._hostname)
+            except (DiscoveryNodeError, SQLAlchemyError) as error:
+                log.warning("no sign of life could be given; trying again", error=type(error).__name__)
+
+
+_presence: list[Presence] = []
+
+
+def connect() -> None:
+    """Connects the signals; called once, when the application is made."""
+    signals.setup_logging.connect(_set_up_logging)
+    signals.worker_init.connect(_come)
+    signals.worker_process_init.connect(_forked)
+    signals.worker_ready.connect(_ready)
+    signals.worker_shutdown.connect(_go)
+    signals.task_revoked.connect(_revoked)
+
+
+def _set_up_logging(**_: Any) -> None:
+    """In place of Celery's own set-up: its lines become events like all others."""
+    configure_logging(get_settings().log_level)
+
+
+def _come(**_: Any) -> None:
+    """The database is there and has this version's schema, or the worker does not start."""
+    try:
+        node()
+    except DiscoveryNodeError as error:
+        raise SystemExit(f"error: {error}\n{error.remedy}") from None
+
+
+def _forked(**_: Any) -> None:
+    """A child has connections of its own: those of its parent stay its parent's."""
+    node().database.engine.dispose(close=False)
+
+
+def _ready(sender: Any, **_: Any) -> None:
+    """Takes up what workers of this machine left when they were killed, and starts everything if that is wanted."""
+    presence = Presence(sender.hostname)
+    _presence.append(presence)
+    is_first = presence.begin()
+    sender.app.tasks["ingest:recover"].delay()
+    triggered = 0
+    if is_first and node().settings.trigger_ingestion_on_startup:
+        from app.worker.tasks.ingest import trigger_all
+
+        triggered = trigger_all()
+    log.info("worker ready", worker=sender.hostname, first=is_first, triggered=triggered)
+
+
+def _go(**_: Any) -> None:
+    """Gives back what children held that were ended before they could do so themselves."""
+    try:
+        for presence in _presence:
+            presence.end()
+        released = starts.release_lost(node().database)
+    except (DiscoveryNodeError, SQLAlchemyError) as error:
+        log.warning("the database is away; what this worker held is released by recovery", error=str(error))
+        return
+    log.info("worker gone", released=released)
+
+
+def _revoked(request: Any, expired: bool, **_: Any) -> None:
+    """A start that an operator revoked is over; one whose message expired may have another."""
+    if not expired:
+        with node().database.transaction() as connection:
+            starts.revoke(connection, UUID(request.id))

@@ -1,0 +1,45 @@
+"""The queues of the broker."""
+
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import ChannelError, OperationalError
+
+CONTROL, INGEST, EMBED = "control", "ingest", "embed"
+QUEUES = (CONTROL, INGEST, EMBED)
+
+ROUTES = {
+    "ingest:all": INGEST,
+    "ingest:registry": INGEST,
+    "ingest:feed": INGEST,
+    "ingest:shard": INGEST,
+    "ingest:vector": EMBED,
+    "ingest:update_embeddings": EMBED,
+    "ingest:embed": EMBED,
+}
+"""Where tasks wait; all others in `control`."""
+
+
+def depths(app: Celery) -> dict[str, int]:
+    """How many messages wait in each queue. Raises `OperationalError` when the broker does not answer."""
+    with app.connection_for_read() as connection:
+        connection.ensure_connection(max_retries=1, timeout=5)
+        with connection.channel() as channel:
+            return {name: _depth(channel, name) for name in QUEUES}
+
+
+def are_idle(app: Celery) -> bool:
+    """Whether no message for an ingestion waits."""
+    try:
+        found = depths(app)
+    except OperationalError:
+        return False
+    return found[INGEST] == found[EMBED] == 0
+
+
+def _depth(channel: Any, queue: str) -> int:
+    try:
+        depth: int = channel.queue_declare(queue=queue, passive=True).message_count
+    except ChannelError:
+        return 0  # an empty queue is no queue to Redis
+    return depth

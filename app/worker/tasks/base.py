@@ -1,0 +1,272 @@
+"""How tasks are sent and taken: beat's messages once for each slot, starts by way of the ledger."""
+
+import inspect
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn, cast
+from uuid import UUID, uuid4
+
+import structlog
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.result import AsyncResult
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.config import get_settings
+from app.core.errors import DiscoveryNodeError
+from app.db.session import is_away
+from app.ingestors.base import IngestionFailedError, IngestorError
+from app.ingestors.ingestion import STEPS
+from app.ingestors.reports import IngestReport, TaskReport, task_report
+from app.services import schedules, starts
+from app.services.starts import Ended, LeaseLostError, Sendable, Start, Wanted
+from app.worker.node import node
+from app.worker.schedulers import slot_of
+
+log = structlog.get_logger()
+
+# What ends a task from outside: its time is up, or its worker is told to stop.
+INTERRUPTIONS = (SoftTimeLimitExceeded, SystemExit)
+_PAUSE = 2.0  # seconds that a worker waits for its database before it puts a message back
+_AGAIN = 30.0  # seconds after which a start looks again whether an organization is free
+
+_current: ContextVar[Start | None] = ContextVar("start", default=None)
+
+
+class TransientFailureError(IngestorError):
+    """A start is tried again later."""
+
+
+def current_start() -> Start | None:
+    """The start that the running task holds; None where a task's function is simply called."""
+    return _current.get()
+
+
+class NodeTask(Task[..., Any]):
+    """A task of the node. What beat sends is published only by the beat that took the slot."""
+
+    abstract = True
+
+    def apply_async(  # type: ignore[override]  # options stand for Celery's many
+        self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None,
+        task_id: str | None = None, **options: Any,
+    ) -> AsyncResult[Any] | None:  # fmt: skip
+        """Sends a message; None when another beat has sent one for the same slot."""
+        slot = None if task_id else slot_of(options.get("headers"), datetime.now(UTC))
+        if slot is not None:
+            with node().database.transaction() as connection:
+                if not schedules.take_slot(connection, *slot):
+                    return None
+        return super().apply_async(args, kwargs, task_id=task_id, **options)
+
+
+class StartTask(Task[..., Any]):
+    """A task that is a start of the ledger: written down before it is sent, claimed when its message arrives, tried
+    again when it failed for the moment, sent again when its worker was lost.
+
+    Its function does the work for `current_start()` and returns an `IngestReport`; the task's result is a `TaskReport`.
+    A final failure raises.
+    """
+
+    abstract = True
+    max_retries = 3
+    default_retry_delay = get_settings().retry_delay
+    app: Celery
+    steps: Sequence[str] = STEPS
+
+    def apply_async(  # type: ignore[override]  # options stand for Celery's many
+        self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None,
+        task_id: str | None = None, **options: Any,
+    ) -> AsyncResult[Any] | None:  # fmt: skip
+        """Writes the start down and sends its message; None when another beat started it. A start that asks for what is
+        queued already is told of that one's end. Without a broker it is sent as soon as there is one."""
+        if options.get("retries"):
+            options.pop("expires", None)  # it was begun in time
+        wanted = self._wanted(task_id or str(uuid4()), args, kwargs, options)
+        slot = None if task_id else slot_of(options.get("headers"), datetime.now(UTC))
+        try:
+            with node().database.transaction() as connection:
+                if slot is not None and not schedules.take_slot(connection, *slot):
+                    return None
+                is_own = starts.record(connection, wanted)
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            if slot is not None or not is_away(error):
+                raise
+            log.warning("the ledger cannot be reached; the worker writes the start down", start=str(wanted.id))
+            is_own = True
+        return self._publish(wanted.id, wanted.arguments, **options) if is_own else self.AsyncResult(str(wanted.id))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.request.called_directly:
+            return task_report(self.run(*args, **kwargs), self.steps)
+        wanted = self._wanted(str(self.request.id), args, kwargs, {})
+        claimed = self._claim(wanted)
+        if claimed is None:
+            raise Ignore
+        if isinstance(claimed, Ended):
+            return self._told(claimed)
+        token = _current.set(claimed)
+        try:
+            report: IngestReport = self.run(*args, **kwargs)
+            return self._conclude(claimed, report)
+        except LeaseLostError as error:
+            raise Ignore from error
+        except INTERRUPTIONS as error:
+            self._interrupted(claimed, error)
+        except (Ignore, Reject, IngestionFailedError, TransientFailureError):
+            raise
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            if not is_away(error):
+                self._fail(claimed, error)
+            self._wait_for_database(claimed)
+        finally:
+            _current.reset(token)
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Tells those who asked for the same."""
+        self._announce(task_id, lambda other: self.backend.mark_as_done(other, retval))
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Tells those who asked for the same."""
+        self._announce(task_id, lambda other: self.backend.mark_as_failure(other, exc))
+
+    def send_again(self, sendable: Sendable, *, countdown: float | None = None) -> None:
+        """Sends the message of a start that is in the ledger."""
+        self._publish(sendable.id, sendable.arguments, retries=sendable.failures, countdown=countdown)
+
+    def _publish(self, start_id: UUID, arguments: Mapping[str, Any], **options: Any) -> AsyncResult[Any]:
+        try:
+            super().apply_async(None, dict(arguments), task_id=str(start_id), **options)
+        except OperationalError as error:
+            log.warning("no broker; the start is sent when there is one", start=str(start_id), error=str(error))
+        else:
+            self._remember_sent(start_id)
+        return self.AsyncResult(str(start_id))
+
+    def _remember_sent(self, start_id: UUID) -> None:
+        try:
+            with node().database.transaction() as connection:
+                starts.mark_sent(connection, [start_id])
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            if not is_away(error):
+                raise
+            log.warning("the ledger cannot be reached; the message may be sent twice", start=str(start_id))
+
+    def _wanted(
+        self, task_id: str, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
+    ) -> Wanted:
+        """What is asked for, by the names of the arguments. Raises `TypeError` for arguments that do not fit."""
+        bound = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        return Wanted(
+            UUID(task_id), self.name, str(arguments.get("ingestor_name", "all")), arguments,
+            expires_at=_time(options.get("expires")), due_at=_time(options.get("eta") or options.get("countdown")),
+        )  # fmt: skip
+
+    def _claim(self, wanted: Wanted) -> Start | Ended | None:
+        """Claims the start. Without a database its message goes back to the queue."""
+        try:
+            return starts.claim(
+                node().database, wanted, lease=node().settings.lease_seconds, max_failures=self.max_retries,
+                interruptions=INTERRUPTIONS,
+            )  # fmt: skip
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            if not is_away(error):
+                raise
+            log.warning("the database is away; the message goes back", start=str(wanted.id))
+            time.sleep(_PAUSE)
+            raise Reject(requeue=True) from error
+
+    def _told(self, ended: Ended) -> dict[str, Any]:
+        """How a start ended that ended before, for whoever was not told."""
+        if ended.status == "failed":
+            raise IngestionFailedError(ended.error or "It failed")
+        return ended.result or {"status": ended.status, "results": {}}
+
+    def _conclude(self, start: Start, report: IngestReport) -> TaskReport:
+        """Ends the start, or puts it back for another time."""
+        if start.busy:
+            starts.give_back(node().database, start, after=_AGAIN)
+            raise Ignore
+        if any(run["status"] == "waiting" for run in report["runs"]):
+            self._try_again(start, report)
+        result = task_report(report, self.steps)
+        error = _told_failures(report) if report["status"] == "failed" else None
+        waiting = starts.finish(
+            node().database, start, report["status"], result=cast(dict[str, Any], result), error=error
+        )
+        self._wake(waiting)
+        if error is not None:
+            raise IngestionFailedError(error)
+        return result
+
+    def _try_again(self, start: Start, report: IngestReport) -> NoReturn:
+        wait = max(start.retry_after, backoff(self.default_retry_delay, start.failures))
+        error = _told_failures(report)
+        starts.give_back(node().database, start, after=wait, failures=start.failures + 1, error=error)
+        log.warning("tried again later", start=str(start.id), seconds=round(wait), failures=start.failures + 1)
+        raise self.retry(exc=TransientFailureError(error), countdown=wait)
+
+    def _interrupted(self, start: Start, error: BaseException) -> NoReturn:
+        log.warning("interrupted; it goes on where it was", start=str(start.id), by=type(error).__name__)
+        starts.give_back(node().database, start)
+        if isinstance(error, SystemExit):
+            raise error  # the worker stops; its message goes back to the queue
+        self._publish(start.id, self.request.kwargs or {}, retries=start.failures)
+        raise Ignore from error
+
+    def _wait_for_database(self, start: Start) -> NoReturn:
+        """Its lease runs out, or is given back when the database is there again."""
+        time.sleep(_PAUSE)
+        try:
+            starts.give_back(node().database, start)
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            log.warning("the database is away; recovery sends the start again", start=str(start.id), error=str(error))
+            raise Ignore from error
+        raise Reject(requeue=True)
+
+    def _fail(self, start: Start, error: DiscoveryNodeError | SQLAlchemyError) -> NoReturn:
+        told = str(error).partition("\n")[0]
+        self._wake(starts.finish(node().database, start, "failed", error=told))
+        raise IngestionFailedError(told) from error
+
+    def _wake(self, sendable: Sequence[Sendable]) -> None:
+        for each in sendable:
+            cast(StartTask, self.app.tasks[each.task]).send_again(each)
+
+    def _announce(self, task_id: str, tell: Callable[[str], None]) -> None:
+        try:
+            with node().database.transaction() as connection:
+                others = starts.announced(connection, UUID(task_id))
+            for other in others:
+                tell(str(other))
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            log.warning("announced again later", start=task_id, error=str(error))
+
+
+def _time(told: datetime | float | None) -> datetime | None:
+    """A time that Celery takes as such or as seconds from now."""
+    return datetime.now(UTC) + timedelta(seconds=told) if isinstance(told, int | float) else told
+
+
+def backoff(delay: float, failures: int) -> float:
+    """Seconds until the next try: twice as many after each failure, and up to a tenth more or less."""
+    return delay * 2.0**failures * random.uniform(0.9, 1.1)  # noqa: S311 - nothing secret
+
+
+def _told_failures(report: IngestReport) -> str:
+    """What failed, with its step; beyond three the rest is counted."""
+    failed = [run for run in report["runs"] if run["status"] in ("failed", "waiting")]
+    told = []
+    for run in failed[:3]:
+        steps = ", ".join(step for step, status in run["steps"].items() if status in ("failed", "waiting"))
+        told.append(
+            f"{run['ingestor']}, step {steps or 'start'}, {run['organization'] or 'no organization'}: {run['error']}"
+        )
+    more = len(failed) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
