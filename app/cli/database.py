@@ -21,7 +21,7 @@ class DatabaseFailedError(DiscoveryNodeError):
 def settings() -> Settings:
     """The settings; logs are written as they say from here on."""
     found = get_settings()
-    configure_logging(found.log_level)
+    configure_logging(found.log_level, form=found.log_format)
     return found
 
 

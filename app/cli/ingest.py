@@ -48,7 +48,7 @@ def ingest(choice: Choice, *, as_json: bool) -> bool:
     """Ingests and prints what became of it; False when something failed or was held."""
     found = _configured(choice.config)
     with shown_progress() as progress, database_errors():
-        configure_logging(found.log_level)  # again: bars take stderr over
+        configure_logging(found.log_level, form=found.log_format)  # again: bars take stderr over
         report = IngestorManager(found, progress=progress).ingest(choice.names, options=choice.options())
     if as_json:
         print_json(report)

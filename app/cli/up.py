@@ -49,6 +49,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "CELERY_BROKER_URL": settings.celery_broker_url.get_secret_value(),
         "CELERY_RESULT_BACKEND": settings.celery_result_backend.get_secret_value(),
         "INGESTION_CONFIG_PATH": str(settings.ingestion_config_path),
+        "LOG_FORMAT": settings.log_format or ("console" if sys.stderr.isatty() else "json"),
     }
 
 

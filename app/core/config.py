@@ -11,6 +11,7 @@ from app.core.errors import ConfigurationError
 
 VectorProvider = Literal["pgvector", "pinecone"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["console", "json"]
 
 
 class Settings(BaseSettings):
@@ -22,6 +23,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     ingestion_config_path: Path = Path("ingestion.yaml")
     log_level: LogLevel = "info"
+    log_format: LogFormat | None = None
 
     celery_broker_url: SecretStr = SecretStr("redis://localhost:6379/0")
     celery_result_backend: SecretStr = SecretStr("redis://localhost:6379/1")
@@ -33,6 +35,7 @@ class Settings(BaseSettings):
     retry_delay: int = Field(300, gt=0)
     recovery_interval: int = Field(30, ge=1)
     metrics_port: int | None = Field(None, ge=0, le=65535)
+    metrics_host: str = "127.0.0.1"
     sentry_dsn: SecretStr | None = None
 
     pinecone_api_key: SecretStr | None = None
@@ -52,7 +55,7 @@ class Settings(BaseSettings):
     run_retention_days: int = Field(90, ge=1)
     delete_empty_categories: bool = False
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -51,7 +51,12 @@ class LiveDatabase:
     def __init__(self, url: str) -> None:
         try:
             self.engine = create_engine(
-                url, connect_args={"prepare_threshold": None}, pool_size=8, max_overflow=8, pool_pre_ping=True
+                url,
+                connect_args={"prepare_threshold": None},
+                pool_size=8,
+                max_overflow=8,
+                pool_pre_ping=True,
+                hide_parameters=True,
             )
         except ArgumentError as error:
             raise ConfigurationError(

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import DiscoveryNodeError
+from app.core.logging import in_this_context
 from app.db.session import Database
 from app.ingestors.base import SourceError
 from app.ingestors.config import IngestorEntry
@@ -40,7 +41,9 @@ def check_entries(database: Database, entries: Sequence[IngestorEntry]) -> list[
         started = feeds.started_ingestors(connection)
     checks = {entry.name: EntryCheck(entry, is_new=entry.name not in started) for entry in entries}
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="check") as pool:
-        list(pool.map(lambda feed: _check(database, checks[feed.ingestor], feed), known))
+        looks = [pool.submit(in_this_context(_check), database, checks[feed.ingestor], feed) for feed in known]
+        for look in looks:
+            look.result()
     return list(checks.values())
 
 

@@ -269,7 +269,10 @@ class Ingestion:
             # Without its database a run cannot say how it ended; the next one finds it lost, and ends it.
             log.error("the end of the run could not be written down", run=report["id"], error=type(error).__name__)
             self._fail(report, None, error)
-        log.info("run ended", run=report["id"], status=report["status"], error=report["error"])
+        log.info(
+            "run ended", run=report["id"], organization=report["organization"], status=report["status"],
+            error=report["error"],
+        )  # fmt: skip
 
     @contextmanager
     def _step(self, report: RunReport, step: Step | None) -> Iterator[None]:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from uuid import UUID
 
+import structlog
+
 from app.core.config import Settings, get_settings
 from app.db import schema
 from app.db.session import Database, LiveDatabase, connect, dry_run
@@ -128,7 +130,8 @@ class IngestorManager:
         if state is None or state.revision != revision:
             return 0
         request = FeedRequest(ingestor, source_type, path, publisher, entry.options_hash(), full=full)
-        return help_with(self._database, entry.source(), run_id, request, state)
+        with structlog.contextvars.bound_contextvars(run=str(run_id), ingestor=ingestor, organization=publisher.urn):
+            return help_with(self._database, entry.source(), run_id, request, state)
 
     def has_feed_updates(self, source_type: str, feed_path: str) -> bool:
         """Whether the feed is another than the one in the catalogue, and than the one that was tried last. Raises

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import process
 from app.core.errors import DiscoveryNodeError
+from app.core.logging import in_this_context
 from app.db.session import Database
 
 log = structlog.get_logger()
@@ -84,7 +85,8 @@ def taken(database: Database, owner: UUID) -> Iterator[Piece | None]:
         yield None
         return
     stop = Event()
-    beat = Thread(target=_beat, args=(database, owner, row.ordinal, stop), name="piece heartbeat", daemon=True)
+    keep = in_this_context(_beat)
+    beat = Thread(target=keep, args=(database, owner, row.ordinal, stop), name="piece heartbeat", daemon=True)
     beat.start()
     try:
         yield Piece(owner, row.ordinal, row.work)

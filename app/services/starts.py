@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.core import process
 from app.core.errors import DiscoveryNodeError
+from app.core.logging import in_this_context
 from app.db.session import Database, end_connections
 from app.db.staging import StagingTables, leftovers
 from app.services import counters
@@ -250,7 +251,8 @@ def opened(database: Database, ingestor: str, lease: float) -> Iterator[Start]:
 def kept(database: Database, start: Start) -> Iterator[None]:
     """Keeps the lease alive from a thread of its own while the block runs."""
     stop = threading.Event()
-    thread = threading.Thread(target=_beat, args=(database, start, stop), name="heartbeat", daemon=True)
+    beat = in_this_context(_beat)
+    thread = threading.Thread(target=beat, args=(database, start, stop), name="heartbeat", daemon=True)
     thread.start()
     try:
         with structlog.contextvars.bound_contextvars(start=str(start.id)):

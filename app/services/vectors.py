@@ -202,9 +202,10 @@ def help_with(database: Database, create_embedder: EmbedderFactory, owner: UUID)
     """Embeds pieces of another process's work until there are none left; returns the number of texts indexed."""
     opened = open_generation(database, create_embedder)
     report = VectorReport()
-    while _embed_piece(database, opened, owner, report):
-        pass
-    log.info("helped with texts", owner=str(owner), indexed=report.indexed)
+    with structlog.contextvars.bound_contextvars(start=str(owner)):
+        while _embed_piece(database, opened, owner, report):
+            pass
+        log.info(\"helped with texts\", indexed=report.indexed)
     return report.indexed
 
 

@@ -1,11 +1,18 @@
 """What a worker does when it comes, forks, is ready, and goes."""
 
+import logging
 import threading
+from collections.abc import Mapping
+from contextvars import Token
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import click
 import structlog
 from celery import signals
+from celery.utils.log import get_multiprocessing_logger
+from click.core import ParameterSource
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import process
@@ -51,11 +58,15 @@ class Presence:
 
 
 _presence: list[Presence] = []
+_bound: dict[str, Mapping[str, Token[Any]]] = {}
 
 
 def connect() -> None:
     """Connects the signals; called once, when the application is made."""
+    signals.celeryd_init.connect(_begin)
     signals.setup_logging.connect(_set_up_logging)
+    signals.task_prerun.connect(_name_task)
+    signals.task_postrun.connect(_forget_task)
     signals.worker_init.connect(_come)
     signals.worker_process_init.connect(_forked)
     signals.worker_ready.connect(_ready)
@@ -63,9 +74,37 @@ def connect() -> None:
     signals.task_revoked.connect(_revoked)
 
 
-def _set_up_logging(**_: Any) -> None:
-    """In place of Celery's own set-up: its lines become events like all others."""
-    configure_logging(get_settings().log_level)
+def _begin(options: Mapping[str, Any], **_: Any) -> None:
+    """Before Celery does anything: what it warns of is an event already."""
+    _set_up_logging(options.get("loglevel"), None)
+    logging.captureWarnings(True)
+
+
+def _set_up_logging(loglevel: int | None, logfile: str | None, **_: Any) -> None:
+    """In place of Celery's own set-up: its lines become events like all others. `--loglevel` wins over LOG_LEVEL."""
+    settings = get_settings()
+    level = loglevel if loglevel and _is_given("loglevel") else settings.log_level
+    configure_logging(level, libraries=level, form=settings.log_format, file=Path(logfile) if logfile else None)
+    pool = get_multiprocessing_logger()
+    assert pool is not None  # noqa: S101 - Celery needs billiard
+    pool.propagate = True
+    pool.setLevel(logging.ERROR)
+
+
+def _is_given(option: str) -> bool:
+    """Whether somebody asked for the option; Celery tells the same of one that has its default."""
+    command = click.get_current_context(silent=True)
+    return command is None or command.get_parameter_source(option) is not ParameterSource.DEFAULT
+
+
+def _name_task(task_id: str, task: Any, **_: Any) -> None:
+    """What a task logs has its name and id."""
+    _bound[task_id] = structlog.contextvars.bind_contextvars(task=task.name, task_id=task_id)
+
+
+def _forget_task(task_id: str, **_: Any) -> None:
+    if task_id in _bound:
+        structlog.contextvars.reset_contextvars(**_bound.pop(task_id))
 
 
 def _come(**_: Any) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from app.cmp.feed import MalformedDocumentError, read_shard
 from app.cmp.issues import Issue
+from app.core.logging import in_this_context
 from app.db.publication import PublishedShard, ShardCounts
 from app.db.session import Database
 from app.db.staging import Marker, StagingTables
@@ -66,6 +67,15 @@ class ShardReader:
     def read(self, reading: Reading, ordinal: int, whole: Document | None, check: _Check) -> Verdict:
         """Fetches a shard and stages it, unless its bytes are those of the last merge or stand in staging already.
         `check` is the last thing done before staged rows are committed."""
+        with structlog.contextvars.bound_contextvars(shard=reading.refs[ordinal].url):
+            verdict = self._read(reading, ordinal, whole, check)
+            if isinstance(verdict, Unreadable):
+                log.warning("shard not read", code=verdict.issue.code, transient=verdict.transient)
+            else:
+                log.debug("shard read", staged=verdict.staged, items=verdict.counts.items)
+        return verdict
+
+    def _read(self, reading: Reading, ordinal: int, whole: Document | None, check: _Check) -> Verdict:
         ref = reading.refs[ordinal]
         try:
             with whole or self._documents.open(reading, ordinal) as document:
@@ -150,7 +160,8 @@ class PublicationStager:
         Raises `SourceError` or `ValidationError` when one cannot be read any more."""
         for ordinal, forced in positions.items():
             ref = reading.refs[ordinal]
-            with self._documents.open(reading, ordinal) as document:
+            named = structlog.contextvars.bound_contextvars(shard=ref.url)
+            with named, self._documents.open(reading, ordinal) as document:
                 reading.fetched[ordinal] = Fetched.of(document)
                 try:
                     reading.shards[ordinal] = self._shards.stage(
@@ -210,7 +221,7 @@ class PublicationStager:
         """Verdicts in order, with a few in the making."""
         begun: deque[Future[Verdict]] = deque()
         for ordinal in ordinals:
-            begun.append(pool.submit(read, ordinal))
+            begun.append(pool.submit(in_this_context(read), ordinal))
             if len(begun) > WORKERS:
                 yield begun.popleft().result()
         while begun:
@@ -228,7 +239,11 @@ class PublicationStager:
             pieces.offer(connection, owner, {ordinal: {} for ordinal in left})
             self._run.fence(connection)
         self._helpers.invite_to_stage(owner, reading.request, reading.state.revision, len(left))
-        for future in [pool.submit(work_through, self._database, self._shards, owner, reading) for _ in range(WORKERS)]:
+        helping = [
+            pool.submit(in_this_context(work_through), self._database, self._shards, owner, reading)
+            for _ in range(WORKERS)
+        ]
+        for future in helping:
             future.result()
         while not self._gather(reading, left, total):
             time.sleep(_POLL)
