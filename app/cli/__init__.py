@@ -191,6 +191,19 @@ def up(
     up(config, concurrency)
 
 
+@application.command()
+def metrics(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Where; without it METRICS_PORT, else 9808.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Who may ask; without it METRICS_HOST, else this machine.")] = None,
+) -> None:
+    """Serve the node's metrics for Prometheus, at /metrics. Ctrl-C ends it."""
+    from app.cli.metrics import metrics
+
+    metrics(host, port)
+
+
 @database_commands.command()
 def upgrade() -> None:
     """Bring the database to the schema this version needs."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from app.core import process
 from app.core.config import Settings
@@ -48,16 +49,17 @@ class LiveDatabase:
 
     concurrent = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: int | None = None) -> None:
+        """With `patience` nobody waits longer than so many seconds for a server that does not answer, and no connection
+        is kept: for who only looks now and then."""
+        arguments: dict[str, Any] = {"prepare_threshold": None}
+        pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_pre_ping": True}
+        if patience is not None:
+            arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000}
+            pool = {"poolclass": NullPool}
         try:
-            self.engine = create_engine(
-                url,
-                connect_args={"prepare_threshold": None},
-                pool_size=8,
-                max_overflow=8,
-                pool_pre_ping=True,
-                hide_parameters=True,
-            )
+            # Errors tell no parameters: they are strangers' texts.
+            self.engine = create_engine(url, connect_args=arguments, hide_parameters=True, **pool)
         except ArgumentError as error:
             raise ConfigurationError(
                 "DATABASE_URL is not a database URL", remedy="Write postgresql+psycopg://user:password@host:5432/name."
@@ -97,11 +99,11 @@ def dry_run(database: LiveDatabase) -> Iterator[DryRunDatabase]:
         outer.rollback()
 
 
-def connect(settings: Settings) -> LiveDatabase:
+def connect(settings: Settings, *, patience: int | None = None) -> LiveDatabase:
     """The database of `DATABASE_URL`, or the embedded one of `DATA_DIR`, which is started."""
     if settings.database_url is None:
-        return LiveDatabase(embedded.start(settings.data_dir))
-    return LiveDatabase(with_driver(settings.database_url.get_secret_value()))
+        return LiveDatabase(embedded.start(settings.data_dir), patience=patience)
+    return LiveDatabase(with_driver(settings.database_url.get_secret_value()), patience=patience)
 
 
 def with_driver(url: str) -> str:

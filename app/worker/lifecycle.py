@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 import structlog
-from celery import signals
+from celery import Celery, signals
 from celery.utils.log import get_multiprocessing_logger
 from click.core import ParameterSource
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +19,9 @@ from app.core import process
 from app.core.config import get_settings
 from app.core.errors import DiscoveryNodeError
 from app.core.logging import configure_logging
+from app.db.session import LiveDatabase
 from app.services import starts, workers
+from app.worker.metrics import PATIENCE, MetricsUnavailableError, NodeCollector, serve
 from app.worker.node import node
 
 log = structlog.get_logger()
@@ -131,7 +133,23 @@ def _ready(sender: Any, **_: Any) -> None:
         from app.worker.tasks.ingest import trigger_all
 
         triggered = trigger_all()
+    _serve_metrics(sender.app)
     log.info("worker ready", worker=sender.hostname, first=is_first, triggered=triggered)
+
+
+def _serve_metrics(app: Celery) -> None:
+    """One worker of a machine does it; for the others the port is taken."""
+    settings = node().settings
+    if settings.metrics_port is None:
+        return
+    url = node().database.engine.url.render_as_string(hide_password=False)
+    collector = NodeCollector(LiveDatabase(url, patience=PATIENCE), app)
+    try:
+        port = serve(collector, settings.metrics_host, settings.metrics_port)
+    except MetricsUnavailableError as error:
+        log.warning("no metrics are served here", error=str(error), remedy=error.remedy)
+    else:
+        log.info("metrics are served", host=settings.metrics_host, port=port)
 
 
 def _go(**_: Any) -> None:

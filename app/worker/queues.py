@@ -20,12 +20,17 @@ ROUTES = {
 """Where tasks wait; all others in `control`."""
 
 
-def depths(app: Celery) -> dict[str, int]:
-    """How many messages wait in each queue. Raises `OperationalError` when the broker does not answer."""
-    with app.connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, timeout=5)
-        with connection.channel() as channel:
-            return {name: _depth(channel, name) for name in QUEUES}
+def depths(app: Celery, *, patience: int = 5) -> dict[str, int]:
+    """How many messages wait in each queue. Raises `OperationalError` when the broker does not answer, or not within
+    some seconds' `patience`."""
+    impatient = {"socket_connect_timeout": patience, "socket_timeout": patience}
+    with app.connection_for_read(transport_options=impatient, connect_timeout=patience) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=patience)
+        try:
+            with connection.channel() as channel:
+                return {name: _depth(channel, name) for name in QUEUES}
+        except connection.connection_errors as error:
+            raise OperationalError(str(error)) from error
 
 
 def are_idle(app: Celery) -> bool:

@@ -136,6 +136,23 @@ class PgVectorIndex:
         )
         return [Outdated(*row) for row in rows]
 
+    def lag(self, connection: Connection) -> tuple[int, float]:
+        """How many products are to be embedded, and how many seconds ago the oldest of them changed. From two indexes
+        alone, and a look at 10,000 of the products found: of more, which only a first load leaves, some."""
+        row = connection.exec_driver_sql(
+            f"""
+            WITH pending AS MATERIALIZED (
+                SELECT p.id FROM products p LEFT JOIN {self.table} v ON v.organization_id = p.organization_id
+                    AND v.product_id = p.id AND v.text_hash = p.text_hash
+                WHERE p.deleted_at IS NULL AND v.product_id IS NULL
+            )
+            SELECT (SELECT count(*) FROM pending),
+                CAST(coalesce(extract(epoch FROM clock_timestamp() - min(p.updated_at)), 0) AS float8)
+            FROM (SELECT id FROM pending LIMIT 10000) looked_at JOIN products p USING (id)
+            """
+        ).one()
+        return row[0], row[1]
+
     def pending_blocks(
         self, connection: Connection, organization_ids: Sequence[int] | None, size: int
     ) -> list[tuple[int, int, int]]:
