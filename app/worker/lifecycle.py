@@ -17,10 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import process
 from app.core.config import get_settings
-from app.core.errors import DiscoveryNodeError
+from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.core.logging import configure_logging
 from app.db.session import LiveDatabase
 from app.services import starts, workers
+from app.worker import error_reports
 from app.worker.metrics import PATIENCE, MetricsUnavailableError, NodeCollector, serve
 from app.worker.node import node
 
@@ -66,6 +67,7 @@ _bound: dict[str, Mapping[str, Token[Any]]] = {}
 def connect() -> None:
     """Connects the signals; called once, when the application is made."""
     signals.celeryd_init.connect(_begin)
+    signals.beat_init.connect(_begin_beat)
     signals.setup_logging.connect(_set_up_logging)
     signals.task_prerun.connect(_name_task)
     signals.task_postrun.connect(_forget_task)
@@ -80,6 +82,18 @@ def _begin(options: Mapping[str, Any], **_: Any) -> None:
     """Before Celery does anything: what it warns of is an event already."""
     _set_up_logging(options.get("loglevel"), None)
     logging.captureWarnings(True)
+    _report_errors()
+
+
+def _begin_beat(**_: Any) -> None:
+    _report_errors()
+
+
+def _report_errors() -> None:
+    try:
+        error_reports.begin(get_settings())
+    except ConfigurationError as error:
+        raise SystemExit(f"error: {error}\n{error.remedy}") from None
 
 
 def _set_up_logging(loglevel: int | None, logfile: str | None, **_: Any) -> None:

@@ -4,9 +4,9 @@ else."""
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,11 +24,10 @@ Samples = dict[tuple[str, ...], float]
 
 def scrape(port: int) -> Samples:
     """The samples by name and label values, as Prometheus asks for them and takes them apart."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        told = response.read().decode()
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    told = connection.getresponse().read().decode()
+    connection.close()
     return {
         (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(told)
