@@ -4,7 +4,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from app.core.config import Settings, get_settings
-from app.worker import lifecycle
+from app.worker import flower, lifecycle
 from app.worker.queues import CONTROL, QUEUES, ROUTES
 from app.worker.schedulers import DeclaredSchedule
 
@@ -71,4 +71,5 @@ def _result_backend(url: str) -> str:
 
 
 lifecycle.connect()
+flower.guard()
 celery_app = create(get_settings())
