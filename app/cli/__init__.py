@@ -141,12 +141,21 @@ def validate(
 
 @application.command()
 def runs(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs at most.")] = 20, json: Json = False
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs at most.")] = 20,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
+    json: Json = False,
 ) -> None:
-    """List the latest ingestions, newest first."""
-    from app.cli.records import runs
+    """List what is under way, and the latest ingestions, newest first."""
+    if watch and json:
+        raise typer.BadParameter("--watch and --json do not go together")
+    if watch:
+        from app.cli.watch import watch as watch_runs
 
-    runs(limit, as_json=json)
+        watch_runs(limit)
+    else:
+        from app.cli.records import runs
+
+        runs(limit, as_json=json)
 
 
 @application.command()

@@ -16,8 +16,8 @@ from rich.text import Text
 from app.core.errors import DiscoveryNodeError
 
 STATUS_STYLES = {
-    "success": "green", "degraded": "yellow", "held": "yellow", "failed": "red", "running": "cyan", "error": "red",
-    "warning": "yellow",
+    "success": "green", "degraded": "yellow", "held": "yellow", "failed": "red", "running": "cyan", "waiting": "yellow",
+    "queued": "blue", "error": "red", "warning": "yellow",
 }  # fmt: skip
 
 _WIDTH = 140  # where no terminal says how wide it is

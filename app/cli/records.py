@@ -1,14 +1,19 @@
 """`runs` and `issues`: what happened, and what is wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Connection
 
 from app.cli.database import reading, settings
 from app.cli.output import (
+    STATUS_STYLES,
     Findings,
     changes,
     console,
@@ -30,16 +35,38 @@ _SEVERITIES = ("error", "warning")
 _REPORTED = ("registry", "feed", "vector", "issues", "timings")
 
 
+@dataclass(frozen=True)
+class Ledger:
+    """What `runs` shows: what is under way, and the latest runs."""
+
+    starts: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+
+
 def runs(limit: int, *, as_json: bool) -> None:
-    """Prints the latest runs."""
+    """Prints what is under way, and the latest runs."""
     with reading(settings()) as connection:
-        rows = run_service.recent(connection, limit)
+        ledger = read_ledger(connection, limit)
     if as_json:
-        print_json({"runs": [_run_document(row) for row in rows]})
-    elif rows:
-        _print_runs(console(), rows)
+        print_json({"starts": ledger.starts, "runs": [_run_document(row) for row in ledger.runs]})
     else:
-        console().print("Nothing was ingested yet. Run `discovery-node ingest`.")
+        console().print(shown_ledger(ledger))
+
+
+def read_ledger(connection: Connection, limit: int) -> Ledger:
+    return Ledger(run_service.open_starts(connection), run_service.recent(connection, limit))
+
+
+def shown_ledger(ledger: Ledger) -> RenderableType:
+    """Starts in words, above a table of runs."""
+    shown: list[RenderableType] = [_start_line(start) for start in ledger.starts]
+    if shown:
+        shown.append("")
+    if ledger.runs:
+        shown.append(_run_table(ledger.runs))
+    elif not ledger.starts:
+        shown.append("Nothing was ingested yet. Run `discovery-node ingest`.")
+    return Group(*shown)
 
 
 def issues(organization: str | None, severity: str | None, code: str | None, *, as_json: bool) -> None:
@@ -72,7 +99,49 @@ def _run_document(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print_runs(out: Console, rows: Iterable[Mapping[str, Any]]) -> None:
+def _start_line(start: Mapping[str, Any]) -> Text:
+    """`queued   ingest:all acme: waits for Acme Solutions, at which other is at work`"""
+    what = f"{start['task'] or 'command line'} {start['ingestor']}: "
+    told = _how_it_runs(start) if start["status"] == "running" else _what_it_waits_for(start)
+    line = Text.assemble(
+        (f"{start['status']:<8} ", STATUS_STYLES.get(start["status"], "")), (what, "bold"), told, *_history(start)
+    )  # fmt: skip
+    return line if not start["error"] else line.append(f"\n         {one_line(start['error'])}", "dim")
+
+
+def _how_it_runs(start: Mapping[str, Any]) -> str:
+    return f"since {_clock(start['started_at'])}, worker {start['worker']}"
+
+
+def _what_it_waits_for(start: Mapping[str, Any]) -> str:
+    if start["waits_for"]:
+        holder = f", at which {start['held_by_ingestor']} is at work" if start["held_by"] else ""
+        return f"waits for {start['waits_for']}{holder}"
+    if start["held_by"]:
+        return "waits for another that does the same"
+    if start["due_at"] > datetime.now(UTC):
+        return f"due at {_clock(start['due_at'])}"
+    return f"waits for a worker since {_clock(start['due_at'])}"
+
+
+def _history(start: Mapping[str, Any]) -> Iterator[str]:
+    """What happened to it so far, where that is worth a word."""
+    if start["attempt"] > 1:
+        yield f", attempt {start['attempt']}"
+    if start["failures"]:
+        yield f", failed {counted(start['failures'], 'time')}"
+    if start["lost"]:
+        yield f", lost {counted(start['lost'], 'worker')}"
+
+
+def _clock(time: datetime) -> str:
+    """The time of day; the day too when it is another."""
+    local = time.astimezone()
+    is_today = local.date() == datetime.now(UTC).astimezone().date()
+    return f"{local:%H:%M:%S}" if is_today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def _run_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     listed = table("started", "ingestor", "organization", "status", "products", "seconds", numbers=["seconds"])
     for row in rows:
         lasted = (row["finished_at"] - row["created_at"]).total_seconds() if row["finished_at"] else None
@@ -86,7 +155,7 @@ def _print_runs(out: Console, rows: Iterable[Mapping[str, Any]]) -> None:
         )
         if row["error"]:
             listed.add_row("", "", Text(one_line(row["error"]), "dim"))
-    out.print(listed)
+    return listed
 
 
 def _print_issues(out: Console, rows: list[dict[str, Any]], names: Mapping[str, str]) -> None:

@@ -176,6 +176,26 @@ def recent(connection: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows]
 
 
+def open_starts(connection: Connection) -> list[dict[str, Any]]:
+    """The starts that are running or queued, oldest first, as JSON documents. `waits_for` is the organization that one
+    waits for, `held_by` the start that holds it or does the same work."""
+    rows = connection.execute(
+        text("""
+            SELECT s.id, s.task, s.ingestor, s.status, s.attempt, s.failures, s.lost, s.worker, s.created_at,
+                s.started_at, s.due_at, s.error, coalesce(o.name, o.urn) AS waits_for,
+                coalesce(same.id, holder.start_id) AS held_by,
+                coalesce(same.ingestor, holder.ingestor) AS held_by_ingestor
+            FROM starts s
+                LEFT JOIN organizations o ON s.status = 'queued' AND o.id = s.waits_for
+                LEFT JOIN starts same ON s.status = 'queued' AND same.status = 'running' AND same.key = s.key
+                LEFT JOIN runs holder ON s.status = 'queued' AND holder.organization_id = s.waits_for
+                    AND holder.status = 'running'
+            WHERE s.status IN ('queued', 'running') ORDER BY s.created_at, s.id
+            """)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
 def _claim(database: Database, start: Start, organization_id: int | None) -> Run:
     waiting = False
     while (run := _insert(database, start, organization_id)) is None:

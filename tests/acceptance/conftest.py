@@ -24,7 +24,8 @@ class CommandLine:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.environment, **variables}
+        own = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
+        environment = {**own, **self.environment, **variables}
         command = [str(COMMAND), *map(str, arguments)]
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
