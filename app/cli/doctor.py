@@ -4,15 +4,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from rich.text import Text
 from sqlalchemy import Connection
 
 from app.cli.database import database_errors
+from app.cli.findings import Finding, State, broken
 from app.cli.output import console, counted, one_line
 from app.core.config import Settings, get_settings
 from app.core.errors import DiscoveryNodeError
@@ -24,8 +23,6 @@ from app.services import vectors
 from app.vectors.embedders import create_embedder
 from app.vectors.indexes.pgvector import require_version
 
-State = Literal["ok", "note", "broken"]
-
 _MARKS: dict[State, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "note": ("note", "yellow"),
@@ -36,35 +33,25 @@ _LEAST_DISK = _GIB
 _LITTLE_DISK = 5 * _GIB
 
 
-@dataclass(frozen=True)
-class Finding:
-    """How one thing is; `remedy` says what to do about it."""
-
-    state: State
-    subject: str
-    told: str
-    remedy: str = ""
-
-
 def doctor(config: Path | None) -> bool:
     """Prints what is found; False when something is broken."""
     out = console()
-    broken = 0
+    to_mend = 0
     for finding in _examine(config):
         mark, style = _MARKS[finding.state]
-        broken += finding.state == "broken"
+        to_mend += finding.state == "broken"
         out.print(Text.assemble((f"{mark:<7}", style), (f"{finding.subject}: ", "bold"), one_line(finding.told)))
         if finding.remedy:
             out.print(f"       → {finding.remedy}")
-    out.print(f"{counted(broken, 'thing')} to mend." if broken else "All is well.")
-    return not broken
+    out.print(f"{counted(to_mend, 'thing')} to mend." if to_mend else "All is well.")
+    return not to_mend
 
 
 def _examine(config: Path | None) -> Iterator[Finding]:
     try:
         settings = get_settings()
     except DiscoveryNodeError as error:
-        yield _broken("settings", error)
+        yield broken("settings", error)
         return
     configure_logging("error")
     if config is not None:
@@ -75,6 +62,9 @@ def _examine(config: Path | None) -> Iterator[Finding]:
     model = _model(settings)
     yield model
     yield from _database(settings, indexing=model.state != "broken")
+    from app.cli.worker_findings import worker_findings  # what it needs asks for the settings when it is imported
+
+    yield from worker_findings(settings)
     yield from _disk(settings)
 
 
@@ -83,7 +73,7 @@ def _ingestion(settings: Settings) -> Iterator[Finding]:
     try:
         entries = load_config(path).ingestion
     except DiscoveryNodeError as error:
-        yield _broken("ingestion", error)
+        yield broken("ingestion", error)
         return
     if entries:
         yield Finding("ok", "ingestion", f"{path} lists {counted(len(entries), 'ingestor')}")
@@ -115,7 +105,7 @@ def _database(settings: Settings, *, indexing: bool) -> Iterator[Finding]:
         with database_errors(), database.transaction() as connection:
             version = connection.exec_driver_sql("SHOW server_version").scalar_one()
     except DiscoveryNodeError as error:
-        yield _broken("database", error)
+        yield broken("database", error)
         return
     yield Finding("ok", "database", f"PostgreSQL {version} answers ({place})")
     checks: list[Callable[[], Finding]] = [partial(_schema, database, settings), partial(_pgvector, database)]
@@ -188,8 +178,4 @@ def _reported(subject: str) -> Iterator[list[Finding]]:
         with database_errors():
             yield result
     except DiscoveryNodeError as error:
-        result[:] = [_broken(subject, error)]
-
-
-def _broken(subject: str, error: DiscoveryNodeError) -> Finding:
-    return Finding("broken", subject, str(error), error.remedy)
+        result[:] = [broken(subject, error)]

@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from sqlalchemy import Connection
@@ -73,7 +72,7 @@ class NodeCollector:
         with self._scraping:
             readings = self._ask(metrics.read)
             pending = self._look_for_pending() if readings else None
-            depths = self._depths()
+            depths = queues.waiting(self.app, patience=PATIENCE)
         yield _gauge("cmp_database_up", "Whether the database answers", float(readings is not None))
         yield _gauge("cmp_broker_up", "Whether the broker answers", float(depths is not None))
         if readings is not None:
@@ -109,12 +108,6 @@ class NodeCollector:
             return None
         self._trouble = None
         return answer
-
-    def _depths(self) -> dict[str, int] | None:
-        try:
-            return queues.depths(self.app, patience=PATIENCE)
-        except OperationalError:
-            return None
 
 
 def serve(collector: NodeCollector, host: str, port: int) -> int:

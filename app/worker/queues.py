@@ -33,13 +33,18 @@ def depths(app: Celery, *, patience: int = 5) -> dict[str, int]:
             raise OperationalError(str(error)) from error
 
 
+def waiting(app: Celery, *, patience: int) -> dict[str, int] | None:
+    """The same; None when the broker does not answer."""
+    try:
+        return depths(app, patience=patience)
+    except OperationalError:
+        return None
+
+
 def are_idle(app: Celery) -> bool:
     """Whether no message for an ingestion waits."""
-    try:
-        found = depths(app)
-    except OperationalError:
-        return False
-    return found[INGEST] == found[EMBED] == 0
+    found = waiting(app, patience=5)
+    return found is not None and found[INGEST] == found[EMBED] == 0
 
 
 def _depth(channel: Any, queue: str) -> int:

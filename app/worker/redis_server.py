@@ -15,13 +15,15 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
 from app.core.errors import ConfigurationError, DiscoveryNodeError
+from app.db.session import LiveDatabase, with_driver
 from app.worker.child import Child
 
 _BROKER, _RESULTS = "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"
-_TIMEOUT = 3  # seconds
+_TIMEOUT = 2  # seconds
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:")
 
 
@@ -68,6 +70,38 @@ def find_broker(settings: Settings) -> Broker:
     if results is not None and not (target and broker.server and _is_same(target, results)):
         _require(results)
     return broker
+
+
+def require_broker(settings: Settings) -> str:
+    """Where the broker is, which answers. Raises `BrokerUnavailableError` or `ConfigurationError`."""
+    url = settings.celery_broker_url.get_secret_value()
+    target = _parse(_BROKER, url)
+    if target is None:
+        return _answering(url).place
+    _require(target)
+    return f"Redis at {target.place}"
+
+
+def require_results(settings: Settings) -> str | None:
+    """Where the results of tasks are kept, which answers; None when it is of a kind that is not known here. Raises
+    `BrokerUnavailableError` or `ConfigurationError`."""
+    url = settings.celery_result_backend.get_secret_value()
+    target = _parse(_RESULTS, url)
+    if target is not None:
+        _require(target)
+        return f"Redis at {target.place}"
+    if not url.startswith("db+"):
+        return None
+    database = LiveDatabase(with_driver(url.removeprefix("db+")), patience=_TIMEOUT)
+    place = database.engine.url.render_as_string(hide_password=True)
+    try:
+        with database.transaction() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except (DiscoveryNodeError, SQLAlchemyError) as error:
+        raise BrokerUnavailableError(
+            f"The database {place} does not answer", remedy=f"Start it, or correct {_RESULTS}."
+        ) from error
+    return f"the database {place}"
 
 
 def _found(target: _Redis, data_dir: Path) -> Broker:
