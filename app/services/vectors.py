@@ -205,7 +205,7 @@ def help_with(database: Database, create_embedder: EmbedderFactory, owner: UUID)
     with structlog.contextvars.bound_contextvars(start=str(owner)):
         while _embed_piece(database, opened, owner, report):
             pass
-        log.info(\"helped with texts\", indexed=report.indexed)
+        log.info("helped with texts", indexed=report.indexed)
     return report.indexed
 
 

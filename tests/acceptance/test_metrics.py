@@ -2,6 +2,7 @@
 else."""
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from app.db.session import LiveDatabase
 from app.services import starts
 from app.services.starts import Wanted
-from tests.acceptance.conftest import COMMAND
+from tests.acceptance.conftest import COMMAND, CommandLine
 from tests.support.feeds import ORGANIZATION, FeedFolder, product
 from tests.support.processes import Process, Processes, processes, until
 
@@ -87,6 +88,14 @@ def test_a_worker_tells_of_the_whole_node(tmp_path: Path, database: LiveDatabase
     assert ("cmp_beat_age_seconds",) not in found
     assert both["cmp_workers_alive",] == 2
     assert f"127.0.0.1:{port}" in warning["error"]
+
+
+def test_a_port_that_is_taken_is_named(command: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = command.refused("metrics", code=1, METRICS_PORT=port, DATABASE_URL="postgresql://127.0.0.1:1/none")
+    assert f"127.0.0.1:{port}" in told
+    assert "METRICS_PORT" in told
 
 
 def test_what_is_away_is_told_at_once(tmp_path: Path, database: LiveDatabase, database_url: str) -> None:

@@ -10,7 +10,7 @@ OTHER = "urn:cmp:org:452fc58d-3c44-58f0-b8f8-c87aaaf307a1"
 QUESTION = "something to keep coffee hot on a hike"
 _VERDICTS = {"read", "inserted", "updated", "unchanged", "deleted", "rejected"}
 _RUN = {
-    "id", "ingestor", "organization", "status", "registry", "feed", "vector", "issues", "timings", "error",
+    "id", "ingestor", "organization", "status", "steps", "registry", "feed", "vector", "issues", "timings", "error",
 }  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def _assert_is_run(run: dict[str, Any]) -> None:
     assert all(set(run["feed"][kind]) == _VERDICTS for kind in ("product_groups", "products", "offers"))
     assert set(run["vector"]) == {"pending", "indexed", "deleted", "failed"}
     assert set(run["issues"]) == {"error", "warning"}
-    assert set(run["timings"]) == {"registry", "feed", "vector"}
+    assert set(run["timings"]) == {"registry", "feed", "staging", "merge", "vector"}
 
 
 def test_the_first_ingestion_reads_both_brands(sampled: Sampled) -> None:

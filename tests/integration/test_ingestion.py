@@ -79,7 +79,7 @@ def test_a_first_ingestion_inserts_everything_and_says_so(node: Node, folder: Fe
     }
     assert run["vector"] == {}
     assert run["issues"]["error"] == 1
-    assert run["timings"].keys() == {"registry", "feed"}
+    assert run["timings"].keys() == {"registry", "feed", "staging", "merge"}
     assert node.rows("SELECT name, is_stub, ingestor FROM organizations") == [
         {"name": "Acme", "is_stub": False, "ingestor": "acme"}
     ]
