@@ -71,7 +71,11 @@ def _lock(step: MergeStep) -> dict[str, int]:
 
 def _require_staged(step: MergeStep) -> None:
     staging = step.publication.staging
+    urls = {shard.ordinal: shard.url for shard in step.publication.shards}
     shards = [shard.ordinal for shard in step.publication.shards if shard.staged]
+    for ordinal in staging.markers(step.connection).keys() - shards:
+        # A lost worker had staged it, and it is again as it was before.
+        staging.forget(step.connection, ordinal, urls[ordinal])
     if lost := staging.incomplete(step.connection, shards):
         raise StagingLostError(lost)
     staging.analyze(step.connection)
