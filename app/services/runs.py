@@ -74,8 +74,8 @@ def claimed(database: Database, start: Start, organization_id: int | None) -> It
     `OrganizationBusyError`.
 
     The block ends the run with `finish`; one that raises leaves it failed, or waiting when the start is given back for
-    what was raised. A dry run is not recorded, since others would wait for what it records until it ends; it takes the
-    organization's lock before it changes anything.
+    what was raised, as that of a task is when its database was away. A dry run is not recorded, since others would wait
+    for what it records until it ends; it takes the organization's lock before it changes anything.
     """
     if not start.is_recorded:
         with database.transaction() as connection:

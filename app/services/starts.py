@@ -280,8 +280,12 @@ def give_back(
                 "busy": min(start.busy, default=None),
             },
         ).rowcount  # fmt: skip
-    if not given:
-        raise LeaseLostError(start.id)
+        if not given:
+            raise LeaseLostError(start.id)
+        # One that could not be told to wait, for want of the database, would keep its organization.
+        connection.execute(
+            text("UPDATE runs SET status = 'waiting' WHERE start_id = :id AND status = 'running'"), {"id": start.id}
+        )
 
 
 def finish(

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from app.core import process
-from app.db.session import LiveDatabase
+from app.db.session import DatabaseUnavailableError, LiveDatabase
 from app.db.staging import StagingTables, leftovers
 from app.services import runs, starts
 from app.services.runs import OrganizationBusyError, Run
@@ -163,6 +163,21 @@ def test_a_run_that_raises_is_failed(database: LiveDatabase, start: Start, organ
     assert _status(database, run) == ("failed", "Interrupted by KeyboardInterrupt")
 
 
+def test_a_task_whose_database_was_away_comes_back_to_its_run(database: LiveDatabase, organization: int) -> None:
+    asked = wanted("x")
+    start = claimed(database, asked)
+    away = DatabaseUnavailableError("It does not answer")
+    with pytest.raises(DatabaseUnavailableError), runs.claimed(database, start, organization):
+        raise away
+    starts.give_back(database, start)
+    again = claimed(database, asked)
+    with database.transaction() as connection:
+        assert runs.ended(connection, again) == {}
+    with runs.claimed(database, again, organization) as run:
+        starts.give_back(database, again)  # as if the end of the run could not be written down
+        assert _status(database, run)[0] == "waiting"
+
+
 def test_a_task_that_is_interrupted_goes_on_where_it_was(database: LiveDatabase, organization: int) -> None:
     asked = wanted("x")
     start = starts.claim(database, asked, lease=LEASE, max_failures=3, interruptions=(KeyboardInterrupt,))
@@ -238,7 +253,7 @@ _STOPPED = """
 import sys
 from uuid import UUID
 from sqlalchemy import text
-from app.db.session import LiveDatabase
+from app.db.session import DatabaseUnavailableError, LiveDatabase
 from app.services import starts
 database = LiveDatabase(sys.argv[1])
 wanted = starts.Wanted(UUID(sys.argv[2]), "ingest:all", "a", {"args": [], "kwargs": {}})
@@ -360,6 +375,13 @@ def test_what_is_running_does_not_take_in_but_is_followed(database: LiveDatabase
     assert claim(database, second) is None
     assert [each.id for each in starts.finish(database, start, "success")] == [second.id]
     assert isinstance(claim(database, second), Start)
+
+
+def test_a_message_without_a_row_is_remembered_while_the_same_runs(database: LiveDatabase) -> None:
+    claimed(database, wanted("x"))
+    unknown = wanted("x")
+    assert claim(database, unknown) is None
+    assert row(database, unknown.id)["status"] == "queued"
 
 
 def test_simultaneous_starts_become_one(database: LiveDatabase) -> None:
