@@ -57,11 +57,13 @@ class NodeTask(Task[..., Any]):
     ) -> AsyncResult[Any] | None:  # fmt: skip
         """Sends a message; None when another beat has sent one for the same slot."""
         slot = None if task_id else slot_of(options.get("headers"), datetime.now(UTC))
-        if slot is not None:
-            with node().database.transaction() as connection:
-                if not schedules.take_slot(connection, *slot):
-                    return None
-        return super().apply_async(args, kwargs, task_id=task_id, **options)
+        if slot is None:
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
+        with node().database.transaction() as connection:
+            if not schedules.take_slot(connection, *slot):
+                return None
+            # One that cannot be sent leaves the slot free, for another try.
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
 
 
 class StartTask(Task[..., Any]):
@@ -83,7 +85,8 @@ class StartTask(Task[..., Any]):
         task_id: str | None = None, **options: Any,
     ) -> AsyncResult[Any] | None:  # fmt: skip
         """Writes the start down and sends its message; None when another beat started it. A start that asks for what is
-        queued already is told of that one's end. Without a broker it is sent as soon as there is one."""
+        queued already is told of that one's end. Without a broker it is sent as soon as there is one; with neither
+        ledger nor broker Celery's `OperationalError` is raised."""
         if options.get("retries"):
             options.pop("expires", None)  # it was begun in time
         wanted = self._wanted(task_id or str(uuid4()), args, kwargs, options)
@@ -97,7 +100,7 @@ class StartTask(Task[..., Any]):
             if slot is not None or not is_away(error):
                 raise
             log.warning("the ledger cannot be reached; the worker writes the start down", start=str(wanted.id))
-            is_own = True
+            return super().apply_async(None, wanted.arguments, task_id=str(wanted.id), **options)
         return self._publish(wanted.id, wanted.arguments, **options) if is_own else self.AsyncResult(str(wanted.id))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
