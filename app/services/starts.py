@@ -193,10 +193,11 @@ def claim(
 ) -> Start | Ended | None:  # fmt: skip
     """Takes a start that is due: the start when this process holds it now, how it ended when it is over, and None when
     there is nothing to do: another worker has it, or does the same work, or it is not due yet."""
+    with database.transaction() as connection:
+        record(connection, wanted)
     release_lost(database, only=wanted.id)
     try:
         with database.transaction() as connection:
-            record(connection, wanted)
             row = connection.execute(
                 text("""
                     UPDATE starts SET status = 'running', attempt = attempt + 1, worker = :worker, waits_for = NULL,
