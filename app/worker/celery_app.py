@@ -18,6 +18,7 @@ VISIBILITY_TIMEOUT = TIME_LIMIT + LONGEST_COUNTDOWN + 600
 def create(settings: Settings) -> Celery:
     """The application with these settings."""
     app = Celery("cmp_discovery", include=["app.worker.tasks.ingest", "app.worker.tasks.cleanup"])
+    app.loader.override_backends = {"redis": "app.worker.results:RedisResults"}
     redis_options = {"visibility_timeout": VISIBILITY_TIMEOUT, "socket_keepalive": True, "health_check_interval": 30}
     app.conf.update(
         broker_url=settings.celery_broker_url.get_secret_value(),

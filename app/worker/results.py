@@ -1,4 +1,4 @@
-"""Results of tasks that nobody asked for in time."""
+"""Results of tasks: where Redis keeps them, and what nobody asked for in time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +9,14 @@ from celery.backends.redis import RedisBackend
 from sqlalchemy import func, select
 
 _BATCH = 1000
+
+
+class RedisResults(RedisBackend):
+    """Celery's, without its subscription to the result of every task that is sent: that would wait 20 seconds for a
+    Redis that is away, then refuse to send. Whoever asks for a result subscribes then."""
+
+    def on_task_call(self, producer: object, task_id: str) -> None:
+        """Does nothing."""
 
 
 def expire_results(app: Celery, *, dry_run: bool = False) -> int:
