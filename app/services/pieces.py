@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import process
@@ -67,20 +67,12 @@ def withdraw(connection: Connection, owner: UUID) -> None:
 
 @contextmanager
 def taken(database: Database, owner: UUID) -> Iterator[Piece | None]:
-    """Holds the next free piece, or one whose worker's lease ran out, while the block runs; None when there is none."""
+    """Holds the next free piece, or one whose worker is gone or let its lease run out, while the block runs; None when
+    there is none."""
     with database.transaction(durable=False) as connection:
-        row = connection.execute(
-            text("""
-                UPDATE pieces SET worker = :worker,
-                    lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
-                WHERE owner = :owner AND ordinal = (
-                    SELECT ordinal FROM pieces WHERE owner = :owner AND result IS NULL
-                        AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
-                    ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
-                RETURNING ordinal, work
-                """),
-            {"owner": owner, "worker": process.own_name(), "lease": LEASE},
-        ).one_or_none()
+        row = _take(connection, owner, [])
+        if row is None and (dead := _dead_workers(connection, owner)):
+            row = _take(connection, owner, dead)
     if row is None:
         yield None
         return
@@ -99,6 +91,30 @@ def results(connection: Connection, owner: UUID) -> dict[int, dict[str, Any] | N
     """The results so far by ordinal, None for what is not done."""
     rows = connection.execute(text("SELECT ordinal, result FROM pieces WHERE owner = :owner"), {"owner": owner})
     return {row.ordinal: row.result for row in rows}
+
+
+def _take(connection: Connection, owner: UUID, dead: list[str]) -> Row[Any] | None:
+    return connection.execute(
+        text("""
+            UPDATE pieces SET worker = :worker,
+                lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
+            WHERE owner = :owner AND ordinal = (
+                SELECT ordinal FROM pieces WHERE owner = :owner AND result IS NULL
+                    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp() OR worker = ANY(:dead))
+                ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
+            RETURNING ordinal, work
+            """),
+        {"owner": owner, "worker": process.own_name(), "lease": LEASE, "dead": dead},
+    ).one_or_none()
+
+
+def _dead_workers(connection: Connection, owner: UUID) -> list[str]:
+    """Those that held a piece and are known to be gone."""
+    workers = connection.execute(
+        text("SELECT DISTINCT worker FROM pieces WHERE owner = :owner AND result IS NULL AND worker IS NOT NULL"),
+        {"owner": owner},
+    ).scalars()
+    return [worker for worker in workers if process.is_dead(worker)]
 
 
 def _beat(database: Database, owner: UUID, ordinal: int, stop: Event) -> None:

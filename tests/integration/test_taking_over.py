@@ -1,5 +1,6 @@
-"""What a lost worker had staged is taken over by the next attempt of its start."""
+"""What a lost worker had staged is taken over by the next attempt of its start, what a lost helper was at by others."""
 
+import platform
 from uuid import uuid4
 
 import pytest
@@ -7,7 +8,7 @@ from sqlalchemy import text
 
 from app.ingestors.handlers import feed
 from app.ingestors.ingestion import Options
-from app.services import starts
+from app.services import pieces, starts
 from app.services.starts import LeaseLostError, Start, Wanted
 from tests.support.feeds import FeedFolder, product
 from tests.support.nodes import CATALOGUE, Node
@@ -26,9 +27,10 @@ def lose_before_the_merge(node: Node, wanted: Wanted, monkeypatch: pytest.Monkey
     def vanish(*_: object) -> None:
         raise LeaseLostError(start.id)
 
-    with monkeypatch.context() as patch, pytest.raises(LeaseLostError):
+    with monkeypatch.context() as patch:
         patch.setattr(feed, "merge", vanish)
-        ingest(node, start)
+        with pytest.raises(LeaseLostError):
+            ingest(node, start)
     with node.database.transaction() as connection:
         connection.execute(text("UPDATE starts SET worker = 'elsewhere:1:1', lease_expires_at = now()"))
 
@@ -69,3 +71,21 @@ def test_a_shard_that_is_again_as_it_was(
     node.empty()
     node.run()
     assert node.snapshot() == found
+
+
+def test_a_piece_of_a_dead_process_is_free_at_once_and_that_of_a_stranger_is_not(node: Node) -> None:
+    owner = uuid4()
+    with node.database.transaction() as connection:
+        pieces.offer(connection, owner, {0: {}, 1: {}})
+    for worker in ("elsewhere:1:1", f"{platform.node()}:1:1"):
+        with pieces.taken(node.database, owner) as piece, node.database.transaction() as connection:
+            assert piece is not None
+            connection.execute(
+                text("UPDATE pieces SET worker = :worker WHERE owner = :owner AND ordinal = :ordinal"),
+                {"worker": worker, "owner": owner, "ordinal": piece.ordinal},
+            )
+    with pieces.taken(node.database, owner) as piece:
+        assert piece is not None
+        assert piece.ordinal == 1
+    with pieces.taken(node.database, owner) as piece:
+        assert piece is None
