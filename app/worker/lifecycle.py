@@ -40,10 +40,9 @@ class Presence:
 
     def begin(self) -> bool:
         """True when this is the first worker of a system that was down."""
+        self._thread.start()  # first: it goes on trying when the database is away now
         with node().database.transaction() as connection:
-            is_first = workers.join(connection, process.own_name(), self._hostname)
-        self._thread.start()
-        return is_first
+            return workers.join(connection, process.own_name(), self._hostname)
 
     def end(self) -> None:
         self._stop.set()
