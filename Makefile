@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
-.PHONY: help demo test lint unit bench relevance lock clean
+.PHONY: help demo test lint unit bench chaos relevance lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -29,6 +29,9 @@ unit: .venv/.dev
 
 bench: .venv/.dev  ## the budget table, measured here and now (LARGE=1: two million products too)
 	@$(BIN)/python -m bench $(if $(LARGE),--large)
+
+chaos: .venv/.dev  ## a node under fire: KILLS= processes killed (200), by the plan of SEED= (1)
+	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --kills $(or $(KILLS),200)
 
 relevance: .venv/.dev  ## ranking quality on judged queries
 	@$(BIN)/python -m bench.relevance

