@@ -6,6 +6,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+WORKS_SINCE = "0002"  # the oldest revision whose code goes on with this one
 
 
 def upgrade() -> None:
