@@ -1,5 +1,6 @@
 """What a worker does when it comes, forks, is ready, and goes."""
 
+import atexit
 import logging
 import threading
 from collections.abc import Mapping
@@ -59,7 +60,6 @@ class Presence:
                 log.warning("no sign of life could be given; trying again", error=type(error).__name__)
 
 
-_presence: list[Presence] = []
 _bound: dict[str, Mapping[str, Token[Any]]] = {}
 
 
@@ -73,7 +73,6 @@ def connect() -> None:
     signals.worker_init.connect(_come)
     signals.worker_process_init.connect(_forked)
     signals.worker_ready.connect(_ready)
-    signals.worker_shutdown.connect(_go)
     signals.task_revoked.connect(_revoked)
 
 
@@ -138,8 +137,9 @@ def _forked(**_: Any) -> None:
 def _ready(sender: Any, **_: Any) -> None:
     """Takes up what workers of this machine left when they were killed, and starts everything if that is wanted."""
     presence = Presence(sender.hostname)
-    _presence.append(presence)
     is_first = presence.begin()
+    # Celery's own signal is not sent by a worker that gives its tasks back.
+    atexit.register(_go, presence)
     sender.app.tasks["ingest:recover"].delay()
     triggered = 0
     if is_first and node().settings.trigger_ingestion_on_startup:
@@ -165,11 +165,10 @@ def _serve_metrics(app: Celery) -> None:
         log.info("metrics are served", host=settings.metrics_host, port=port)
 
 
-def _go(**_: Any) -> None:
+def _go(presence: Presence) -> None:
     """Gives back what children held that were ended before they could do so themselves."""
     try:
-        for presence in _presence:
-            presence.end()
+        presence.end()
         released = starts.release_lost(node().database)
     except (DiscoveryNodeError, SQLAlchemyError) as error:
         log.warning("the database is away; what this worker held is released by recovery", error=str(error))
