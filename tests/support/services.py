@@ -103,6 +103,7 @@ def services(folder: Path, **variables: str) -> Iterator[Services]:
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "HOME": str(folder),
             "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
             "CELERY_BROKER_URL": f"{broker}/0",
             "CELERY_RESULT_BACKEND": f"{broker}/1",
         }
