@@ -16,6 +16,8 @@ from app.ingestors.ingestion import Options, Step
 from app.ingestors.manager import IngestorManager
 from app.ingestors.progress import Progress
 from app.ingestors.reports import IngestReport, RunReport
+from app.services.search import search
+from app.services.vectors import query_embedder
 from tests.support.feeds import ORGANIZATION
 
 CATALOGUE = ("registry", "feed")
@@ -87,6 +89,18 @@ class Node:
         with self.database.transaction() as connection:
             return snapshot(connection, organization)
 
+    def indexed(self) -> dict[str, bytes]:
+        """What text of each product is in the search index, by URN; for a node with one index."""
+        table = self.value("SELECT 'vectors_' || id FROM index_generations")
+        found = self.rows(f"SELECT p.urn, v.text_hash FROM {table} v JOIN products p ON p.id = v.product_id")
+        return {row["urn"]: row["text_hash"] for row in found}
+
+    def found(self, query: str) -> list[str]:
+        """Names of what a search finds, best first, with the configured model."""
+        with self.database.transaction() as connection:
+            hits = search(connection, query_embedder(connection, self.settings), query, limit=5)
+        return [hit.name for hit in hits]
+
     def empty(self) -> None:
         """Forgets everything; sequences go on."""
         with self.database.transaction() as connection:
@@ -94,6 +108,12 @@ class Node:
                 connection.exec_driver_sql(f"DELETE FROM {table}")
             for run_id in leftovers(connection):
                 StagingTables(run_id).drop(connection)
+
+
+def node_of(url: str, folder: Path, registry: str = "publisher/registry.json") -> Node:
+    """A node of this database with an ingestor `acme`, of the registry in `folder`."""
+    settings = Settings(_env_file=None, database_url=url, data_dir=folder / "data", log_level="error")
+    return Node(LiveDatabase(url), settings, folder, [{"name": "acme", "registry": registry}])
 
 
 def config(entries: Iterable[dict[str, Any]], root: Path) -> IngestionConfig:

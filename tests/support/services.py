@@ -95,19 +95,18 @@ class Services:
             service.kill()
 
 
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    """What a process finds that has nothing of this one's settings."""
+    own = {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return own | variables
+
+
 @contextmanager
 def services(folder: Path, **variables: str) -> Iterator[Services]:
     """Services with a Redis of their own, and with nothing of this process's settings."""
     with redis_server(folder) as broker:
-        environment = {
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "CELERY_BROKER_URL": f"{broker}/0",
-            "CELERY_RESULT_BACKEND": f"{broker}/1",
-        }
-        found = Services(folder, environment | variables)
+        urls = {"CELERY_BROKER_URL": f"{broker}/0", "CELERY_RESULT_BACKEND": f"{broker}/1"}
+        found = Services(folder, environment(folder, **urls | variables))
         try:
             yield found
         finally:
