@@ -23,6 +23,7 @@ with warnings.catch_warnings():
 
 START_TIMEOUT = 300.0  # seconds; the server recovers from its log after a crash before it answers
 _MIB = 1024 * 1024
+_LEAST_ROOM = 16 * _MIB  # a segment of the write-ahead log
 
 
 class EmbeddedDatabaseError(DiscoveryNodeError):
@@ -58,6 +59,11 @@ def _start(pgdata: Path) -> PostgresServer:
             # `start` waits ten seconds at most and asserts readiness; a longer crash recovery is no error.
             server.start()
         except (subprocess.SubprocessError, AssertionError) as error:
+            if (free := shutil.disk_usage(pgdata).free) < _LEAST_ROOM:
+                raise EmbeddedDatabaseError(
+                    f"PostgreSQL in {pgdata} did not start: its disk is full, {free // 1024} kB are free",
+                    remedy="Make room on that disk, not in that folder; nothing is lost.",
+                ) from error
             if time.monotonic() > deadline:
                 raise EmbeddedDatabaseError(
                     f"PostgreSQL in {pgdata} did not start within {START_TIMEOUT:.0f} s",

@@ -167,8 +167,14 @@ def _connected(engine: Engine) -> Iterator[Connection]:
         connection = engine.connect()
     except OperationalError as error:
         raise DatabaseUnavailableError(
-            f"PostgreSQL at {engine.url.render_as_string(hide_password=True)} does not answer",
+            f"PostgreSQL at {engine.url.render_as_string(hide_password=True)} does not answer: {_reason(error)}",
             remedy="Start it, or correct DATABASE_URL; without that variable the node brings its own.",
         ) from error
     with connection:
         yield connection
+
+
+def _reason(error: OperationalError) -> str:
+    """What the server or the way to it said: the last words of a chain that names addresses first."""
+    told = str(error.orig).strip().partition("\n")[0]
+    return told.rpartition(" failed: ")[2]
