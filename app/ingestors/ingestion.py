@@ -290,7 +290,10 @@ class Ingestion:
                 report["timings"][step] = time.monotonic() - began
 
     def _raise_if_over(self, error: DiscoveryNodeError | SQLAlchemyError) -> None:
-        """A task whose lease or database is gone stops at once: it can write nothing down, and is done again."""
+        """A task whose lease or database is gone stops at once: it can write nothing down, and is done again. So does
+        one that was interrupted."""
+        if (interruption := self._start.interruption(error)) is not None:
+            raise interruption
         if self._start.is_task and (isinstance(error, LeaseLostError) or is_away(error)):
             raise error
 

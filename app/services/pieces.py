@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core import process
 from app.core.errors import DiscoveryNodeError
 from app.core.logging import in_this_context
-from app.db.session import Database
+from app.db.session import Database, end_connections
 
 log = structlog.get_logger()
 
@@ -71,8 +71,11 @@ def taken(database: Database, owner: UUID) -> Iterator[Piece | None]:
     there is none."""
     with database.transaction(durable=False) as connection:
         row = _take(connection, owner, [])
-        if row is None and (dead := _dead_workers(connection, owner)):
-            row = _take(connection, owner, dead)
+        if row is None and (lost := _lost_workers(connection, owner)):
+            # One that was stopped in the midst of its work holds locks that everybody else would wait for.
+            for worker in lost:
+                end_connections(connection, worker)
+            row = _take(connection, owner, lost)
     if row is None:
         yield None
         return
@@ -93,28 +96,31 @@ def results(connection: Connection, owner: UUID) -> dict[int, dict[str, Any] | N
     return {row.ordinal: row.result for row in rows}
 
 
-def _take(connection: Connection, owner: UUID, dead: list[str]) -> Row[Any] | None:
+def _take(connection: Connection, owner: UUID, lost: list[str]) -> Row[Any] | None:
     return connection.execute(
         text("""
             UPDATE pieces SET worker = :worker,
                 lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
             WHERE owner = :owner AND ordinal = (
                 SELECT ordinal FROM pieces WHERE owner = :owner AND result IS NULL
-                    AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp() OR worker = ANY(:dead))
+                    AND (worker IS NULL OR worker = ANY(:lost))
                 ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
             RETURNING ordinal, work
             """),
-        {"owner": owner, "worker": process.own_name(), "lease": LEASE, "dead": dead},
+        {"owner": owner, "worker": process.own_name(), "lease": LEASE, "lost": lost},
     ).one_or_none()
 
 
-def _dead_workers(connection: Connection, owner: UUID) -> list[str]:
-    """Those that held a piece and are known to be gone."""
-    workers = connection.execute(
-        text("SELECT DISTINCT worker FROM pieces WHERE owner = :owner AND result IS NULL AND worker IS NOT NULL"),
-        {"owner": owner},
-    ).scalars()
-    return [worker for worker in workers if process.is_dead(worker)]
+def _lost_workers(connection: Connection, owner: UUID) -> list[str]:
+    """Those that hold a piece and are gone, or let its lease run out."""
+    rows = connection.execute(
+        text("""
+            SELECT worker, bool_or(lease_expires_at < clock_timestamp()) AS expired FROM pieces
+            WHERE owner = :owner AND result IS NULL AND worker <> :self GROUP BY worker
+            """),
+        {"owner": owner, "self": process.own_name()},
+    )
+    return [row.worker for row in rows if row.expired or process.is_dead(row.worker)]
 
 
 def _beat(database: Database, owner: UUID, ordinal: int, stop: Event) -> None:

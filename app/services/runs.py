@@ -91,12 +91,8 @@ def claimed(database: Database, start: Start, organization_id: int | None) -> It
             yield run
         except LeaseLostError:
             raise
-        except start.interruptions:
-            finish(database, run, "waiting", "Interrupted; it goes on")
-            raise
         except BaseException as error:
-            # What interrupts the driver in the middle of its work leaves a broken connection, and its error.
-            goes_on = start.is_task and is_away(error)
+            goes_on = start.interruption(error) is not None or (start.is_task and is_away(error))
             finish(database, run, "waiting" if goes_on else "failed", f"Interrupted by {type(error).__name__}")
             raise
 

@@ -60,6 +60,14 @@ class Start:
     retry_after: float = 0.0  # seconds that a publisher asked for
     busy: set[int] = field(default_factory=set)  # organizations that other starts hold
 
+    def interruption(self, error: BaseException) -> BaseException | None:
+        """What interrupted the start, if that is what led to the error: raised in the midst of the driver's work it
+        leaves a broken connection, whose error is then the one that is seen."""
+        seen: BaseException | None = error
+        while seen is not None and not isinstance(seen, self.interruptions):
+            seen = seen.__cause__ or seen.__context__
+        return seen
+
     def fence(self, connection: Connection) -> None:
         """The last statement before a commit: raises `LeaseLostError` unless the start is still this process's."""
         if self.is_recorded and not _extend_lease(connection, self):

@@ -56,9 +56,12 @@ class Brand:
         self.files.publish(*shards)
 
     def publish_many(self, name: str) -> None:
-        """So much that it takes a while."""
+        """So much that it takes a while, each file put in the place of the one before in one step."""
         items = [[self.product(f"{shard}-{n}", name=f"{name} {n}") for n in range(ITEMS)] for shard in range(MANY)]
-        self.files.publish(*items)
+        new = FeedFolder(self.files.path.with_name(f"{self.name}-{name}"), self.organization)
+        new.publish(*items)
+        for file in (*sorted(new.index.parent.glob("?.json")), new.index, new.registry):
+            file.replace(self.files.path / file.relative_to(new.path))
 
     def product(self, key: int | str, **changes: Any) -> dict[str, Any]:
         return product(key, self.organization, description=None, **changes)

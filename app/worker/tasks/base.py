@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from celery import Celery, Task
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -116,16 +116,17 @@ class StartTask(Task[..., Any]):
         try:
             report: IngestReport = self.run(*args, **kwargs)
             return self._conclude(claimed, report)
+        except (Ignore, Reject, Retry, IngestionFailedError, TransientFailureError):
+            raise
         except LeaseLostError as error:
             raise Ignore from error
-        except INTERRUPTIONS as error:
-            self._interrupted(claimed, error)
-        except (Ignore, Reject, IngestionFailedError, TransientFailureError):
+        except BaseException as error:
+            if (interruption := claimed.interruption(error)) is not None:
+                self._interrupted(claimed, interruption)
+            if is_away(error):
+                self._wait_for_database(claimed)
+            self._fail(claimed, error)
             raise
-        except (DiscoveryNodeError, SQLAlchemyError) as error:
-            if not is_away(error):
-                self._fail(claimed, error)
-            self._wait_for_database(claimed)
         finally:
             _current.reset(token)
 
@@ -233,10 +234,12 @@ class StartTask(Task[..., Any]):
             raise Ignore from error
         raise Reject(requeue=True)
 
-    def _fail(self, start: Start, error: DiscoveryNodeError | SQLAlchemyError) -> NoReturn:
-        told = str(error).partition("\n")[0]
+    def _fail(self, start: Start, error: BaseException) -> None:
+        """Ends a start for which nothing foresaw what happened; raises in words what has some."""
+        told = str(error).partition("\n")[0] if isinstance(error, DiscoveryNodeError) else type(error).__name__
         self._wake(starts.finish(node().database, start, "failed", error=told))
-        raise IngestionFailedError(told) from error
+        if isinstance(error, DiscoveryNodeError):
+            raise IngestionFailedError(told) from error
 
     def _wake(self, sendable: Sequence[Sendable]) -> None:
         for each in sendable:
