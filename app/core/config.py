@@ -1,10 +1,11 @@
 """The node's settings, from the environment and `.env`. `.env.example` documents each for its users."""
 
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import ConfigurationError
@@ -49,6 +50,24 @@ class Settings(BaseSettings):
     embedding_provider: Literal["local"] = "local"
     embedding_model_path: Path | None = None
 
+    contact: str = Field("no contact given", pattern=r"^[ -~]+$", max_length=200)
+    allowed_private_hosts: str = ""
+    ca_bundle: FilePath | None = None
+    connect_timeout: float = Field(10, gt=0)
+    first_byte_timeout: float = Field(30, gt=0)
+    stall_timeout: float = Field(30, gt=0)
+    fetch_retries: int = Field(3, ge=0, le=10)
+    connections_per_host: int = Field(4, ge=1, le=64)
+
+    max_transfer_seconds: float = Field(900, gt=0)
+    max_document_bytes: int = Field(2 * 1024**3, gt=0)
+    max_unpacked_bytes: int = Field(8 * 1024**3, gt=0)
+    max_unpack_ratio: int = Field(500, ge=1)
+    max_shards_per_feed: int = Field(10_000, ge=1)
+    max_items_per_shard: int = Field(1_000_000, ge=1)
+    max_item_bytes: int = Field(16 * 1024**2, ge=1024, le=16 * 1024**2)
+    max_nesting: int = Field(512, ge=8, le=512)
+
     max_delete_fraction: float = Field(0.2, ge=0, le=1)
     deleted_product_retention_days: int = Field(30, ge=0)
     celery_result_retention_days: int = Field(7, ge=1)
@@ -69,6 +88,16 @@ class Settings(BaseSettings):
     @property
     def _has_pinecone(self) -> bool:
         return bool(self.pinecone_api_key and self.pinecone_dense_index and self.pinecone_sparse_index)
+
+    @property
+    def opened_hosts(self) -> list[str]:
+        """The hosts of `ALLOWED_PRIVATE_HOSTS`, as they are written there."""
+        return [entry.strip() for entry in self.allowed_private_hosts.split(",") if entry.strip()]
+
+    @property
+    def user_agent(self) -> str:
+        """Who asks, and where somebody who minds can say so."""
+        return f"discovery-node/{version('discovery-node')} ({self.contact})"
 
     @property
     def vector_provider(self) -> VectorProvider:

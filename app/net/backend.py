@@ -1,0 +1,93 @@
+"""Connections of the door: made to the very addresses that were checked, and given up when a request's time is over."""
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import httpcore2
+
+from app.net.addresses import Address, OpenedHosts, canonical_host, require_open
+from app.net.errors import ForbiddenError
+
+Resolve = Callable[[str, int], list[str]]
+_MAX_TRIED = 4  # addresses of one host
+
+deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+"""Until when, on the monotonic clock, what this thread waits for may take."""
+
+
+def resolve_host(host: str, port: int) -> list[str]:
+    """The addresses of a host, in the system's order. Raises `OSError`."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class GuardedBackend(httpcore2.NetworkBackend):
+    """Resolves a host once, checks every address, and connects to what it checked: a name that means something else a
+    moment later changes nothing. TLS still asks for the name."""
+
+    def __init__(self, opened: OpenedHosts, resolve: Resolve = resolve_host) -> None:
+        self._opened = opened
+        self._resolve = resolve
+        self._connect = httpcore2.SyncBackend().connect_tcp
+
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:  # fmt: skip
+        error: Exception | None = None
+        for address in self._addresses(host, port)[:_MAX_TRIED]:
+            try:
+                stream = self._connect(str(address), port, _left(timeout), local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failed:
+                error = failed
+            else:
+                return GuardedStream(stream)
+        raise error or httpcore2.ConnectError("the name has no address")
+
+    def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore2.NetworkStream:
+        raise ForbiddenError("The node opens no local sockets")
+
+    def _addresses(self, host: str, port: int) -> list[Address]:
+        name = canonical_host(host)
+        try:
+            found = self._resolve(name, port)
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise httpcore2.ConnectError(f"the name cannot be resolved: {reason or error}") from error
+        return require_open(name, port, found, self._opened)
+
+
+class GuardedStream(httpcore2.NetworkStream):
+    """A connection on which nothing waits longer than the deadline."""
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return GuardedStream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _left(timeout: float | None) -> float | None:
+    left = deadline.get() - time.monotonic()
+    if left <= 0:
+        raise httpcore2.ReadTimeout("the time is over")
+    if left == float("inf"):
+        return timeout
+    return left if timeout is None else min(timeout, left)
