@@ -130,7 +130,7 @@ def product(urn: Annotated[str, typer.Argument(metavar="URN", help="The product'
 
 @application.command()
 def validate(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A registry, a feed index or a shard.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A registry, a feed index or a shard: a file or a URL.")],
     json: Json = False,
 ) -> None:
     """Check a registry or a feed; nothing is stored."""

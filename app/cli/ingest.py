@@ -17,6 +17,7 @@ from app.core.logging import configure_logging
 from app.ingestors.ingestion import STEPS, Options, Step
 from app.ingestors.manager import IngestorManager
 from app.ingestors.reports import IngestReport, RunReport
+from app.net.urls import shown
 from app.services import organizations
 
 DONE = frozenset({"success", "degraded"})
@@ -61,6 +62,8 @@ def ingestors(config: Path | None, *, as_json: bool) -> None:
     """Prints the entries of `ingestion.yaml`."""
     found = _configured(config)
     entries = IngestorManager(found).get_ingestors()
+    for entry in entries:
+        entry["registry"], entry["feed_path"] = _shown(entry["registry"]), _shown(entry["feed_path"])
     if as_json:
         print_json({"ingestors": entries})
         return
@@ -72,6 +75,11 @@ def ingestors(config: Path | None, *, as_json: bool) -> None:
             entry["schedule"] or "-",
         )  # fmt: skip
     out.print(listed if entries else f"{found.ingestion_config_path} lists no ingestors.")
+
+
+def _shown(path: str | None) -> str | None:
+    """A path without what may be secret in it."""
+    return None if path is None else shown(path)
 
 
 def _configured(config: Path | None) -> Settings:

@@ -1,14 +1,16 @@
-"""`validate`: what is wrong with a file, before it is published."""
+"""`validate`: what is wrong with a file before it is published, or with what is published."""
 
 from rich.console import Console
 from rich.text import Text
 
+from app.cli.database import settings
 from app.cli.output import Findings, console, counted, placed, print_findings, print_json
 from app.cli.progress import shown_progress
 from app.core.errors import ConfigurationError
 from app.ingestors.base import SourceError
 from app.ingestors.validation import ValidationReport
 from app.ingestors.validation import validate as lint
+from app.net.urls import shown
 
 _SHOWN = {"error": 100, "warning": 3}
 _KINDS = {"registry": "a registry", "feed": "a feed", "shard": "a single shard", "unknown": "unreadable"}
@@ -16,19 +18,15 @@ _KINDS = {"registry": "a registry", "feed": "a feed", "shard": "a single shard",
 
 def validate(path: str, *, as_json: bool) -> bool:
     """Prints what is wrong; False when something is an error."""
-    if "://" in path:
-        raise ConfigurationError(
-            f"{path} is a URL", remedy="Fetch the document, an index with its shards, and name the file."
-        )
     try:
         with shown_progress() as progress:
-            report = lint(path, progress)
+            report = lint(path, progress, settings() if "://" in path else None)
     except SourceError as error:
         raise ConfigurationError(str(error), remedy=error.remedy) from error
     if as_json:
         print_json(report.as_dict())
     else:
-        _print(console(), path, report)
+        _print(console(), shown(path), report)
     return report.valid
 
 

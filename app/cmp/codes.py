@@ -39,7 +39,8 @@ _TABLE = (
     ("shard-unreadable", _E, _DOCUMENT, "A shard is not readable JSON; nothing of it was used.", "Publish a complete UTF-8 JSON document; check the byte the message names."),
     ("shard-missing", _E, _DOCUMENT, "A shard the index lists could not be fetched.", "Upload the shard before the index that lists it, or take it off the index."),
     ("shard-repaired", _W, _DOCUMENT, "A shard was almost JSON and was repaired before reading.", "Write strict JSON: no bare NaN or Infinity, no raw control characters, no half surrogate pairs."),
-    ("path-outside", _E, _DOCUMENT, "A path leads outside the folder the feed was read from.", "Use shard paths beside or below the index."),
+    ("path-outside", _E, _DOCUMENT, "A path leads outside the folder, or the origin, the feed was read from.", "Use shard paths beside or below the index."),
+    ("address-forbidden", _E, _DOCUMENT, "A URL leads where the node does not go: a private address, another scheme.", "Publish on public servers, over https."),
     # --- registry
     ("entry-unusable", _E, _REGISTRY, "An entry of the registry is not a JSON object, or no organization.", "Make every entry an object of `@type` Organization."),
     ("organization-without-name", _E, _REGISTRY, "An organization has no name.", "Give it a non-empty `name`."),

@@ -1,6 +1,5 @@
 """Issues of feeds, written beside the rows they are about."""
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, text
 
 from app.db.publication import Publication
@@ -51,6 +50,6 @@ def record_attempt(connection: Connection, publication: Publication, *, verdict:
             "feed": publication.feed_id,
             "fingerprint": publication.fingerprint,
             "verdict": verdict,
-            "seen": None if publication.seen is None else Jsonb(publication.seen),
+            "seen": publication.seen and publication.seen.as_json(),
         },
     )

@@ -3,12 +3,44 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+from psycopg.types.json import Jsonb
+
+from app.cmp.feed import FeedIndex
 from app.core.errors import DiscoveryNodeError
 from app.db.staging import IssueRow, StagingTables
 
 PRODUCT, GROUP, REJECTED = 1, 2, 0
 PLACES = 20  # how many places a summed-up warning names
 MIN_DELETIONS_HELD = 20
+
+
+class SeenDocument(msgspec.Struct, frozen=True):
+    """A document as it was fetched last: the SHA-256 of its bytes, and what its source told of that version."""
+
+    sha256: bytes
+    validators: dict[str, str | int]
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What tells that nothing changed without fetching it again. `documents` by path, those whose version is known;
+    `index` is what stands in the one of them that is the feed's index; `fingerprint` that of the publication when the
+    versions of all its documents are known."""
+
+    documents: dict[str, SeenDocument]
+    fingerprint: bytes | None = None
+    index: FeedIndex | None = None
+
+    @classmethod
+    def of(cls, stored: Any) -> "Seen | None":
+        """What is stored in the row of a feed; None when it was stored by another version."""
+        try:
+            return None if stored is None else msgspec.convert(stored, cls)
+        except msgspec.ValidationError:
+            return None
+
+    def as_json(self) -> Jsonb:
+        return Jsonb(msgspec.to_builtins(self))
 
 
 @dataclass(frozen=True)
@@ -47,7 +79,7 @@ class Publication:
     shards: list[PublishedShard]
     staging: StagingTables
     issues: list[IssueRow]
-    seen: dict[str, Any] | None = None
+    seen: Seen | None = None
     full: bool = False
     deletions_accepted: bool = False
     max_delete_fraction: float = 0.2

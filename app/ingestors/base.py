@@ -14,13 +14,27 @@ class SourceError(IngestorError):
 
 
 class UnreachableError(SourceError):
-    """The document is not there now."""
+    """The document is not there now. `retry_after`: in so many seconds it may be, as its server said."""
 
     transient = True
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class GoneError(UnreachableError):
+    """The document is not there any more, as its publisher says."""
+
+    transient = False
 
 
 class ForbiddenPathError(SourceError):
     """A document names another that it may not."""
+
+
+class ForbiddenAddressError(SourceError):
+    """The node does not go where the document would be."""
 
 
 class ValidationError(IngestorError):

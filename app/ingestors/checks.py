@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.config import Settings
 from app.core.errors import DiscoveryNodeError
 from app.core.logging import in_this_context
 from app.db.session import Database
@@ -14,6 +15,7 @@ from app.ingestors.base import SourceError
 from app.ingestors.config import IngestorEntry
 from app.ingestors.handlers.reading import FeedRequest, PublicationReader
 from app.ingestors.sources.base import BaseSource
+from app.net.urls import shown
 from app.services import feeds, organizations
 from app.services.feeds import FeedState, KnownFeed
 
@@ -34,27 +36,27 @@ class EntryCheck:
     errors: dict[str, str] = field(default_factory=dict)
 
 
-def check_entries(database: Database, entries: Sequence[IngestorEntry]) -> list[EntryCheck]:
+def check_entries(database: Database, entries: Sequence[IngestorEntry], settings: Settings) -> list[EntryCheck]:
     """Looks at all feeds of the entries, several at once; one that fails hides no other."""
     with database.transaction() as connection:
         known = feeds.of_ingestors(connection, [entry.name for entry in entries])
         started = feeds.started_ingestors(connection)
     checks = {entry.name: EntryCheck(entry, is_new=entry.name not in started) for entry in entries}
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="check") as pool:
-        looks = [pool.submit(in_this_context(_check), database, checks[feed.ingestor], feed) for feed in known]
+        looks = [pool.submit(in_this_context(_check), database, checks[feed.ingestor], feed, settings) for feed in known]
         for look in looks:
             look.result()
     return list(checks.values())
 
 
-def has_updates(database: Database, entry: IngestorEntry, organization_id: int, path: str) -> bool:
+def has_updates(database: Database, entry: IngestorEntry, organization_id: int, path: str, settings: Settings) -> bool:
     """Whether a feed is another than the one in the catalogue, and than the one that was tried last. Raises
     `SourceError` when that cannot be known now."""
     with database.transaction() as connection:
         publisher = organizations.publisher(connection, organization_id)
         state = feeds.find_feed(connection, organization_id)
     assert state is not None  # noqa: S101 - the organization was found by it
-    source = entry.source()
+    source = entry.source(settings)
     request = FeedRequest(entry.name, entry.source_type, path, publisher, entry.options_hash())
     if state.context_hash == request.context_hash and _is_as_seen(source, state):
         return False
@@ -66,20 +68,21 @@ def has_updates(database: Database, entry: IngestorEntry, organization_id: int, 
     return reading.fingerprint not in (state.fingerprint, state.attempted_fingerprint)
 
 
-def _check(database: Database, check: EntryCheck, feed: KnownFeed) -> None:
+def _check(database: Database, check: EntryCheck, feed: KnownFeed, settings: Settings) -> None:
     check.checked += 1
     try:
-        if has_updates(database, check.entry, feed.organization_id, feed.path):
+        if has_updates(database, check.entry, feed.organization_id, feed.path, settings):
             check.changed.append(feed.organization_urn)
     except (DiscoveryNodeError, SQLAlchemyError) as error:
-        log.warning("feed cannot be checked", ingestor=feed.ingestor, feed=feed.path, error=str(error))
+        log.warning("feed cannot be checked", ingestor=feed.ingestor, feed=shown(feed.path), error=str(error))
         check.errors[feed.path] = str(error)
 
 
 def _is_as_seen(source: BaseSource, state: FeedState) -> bool:
     """Whether all documents are of the versions that were seen when the publication was read or looked at last."""
     seen = state.seen
-    tried = [fingerprint.hex() for fingerprint in (state.fingerprint, state.attempted_fingerprint) if fingerprint]
-    if seen is None or seen["fingerprint"] not in tried:
+    if seen is None or seen.fingerprint is None:
         return False
-    return all(source.version(path) == validators for path, validators in seen["versions"].items())
+    if seen.fingerprint not in (state.fingerprint, state.attempted_fingerprint):
+        return False
+    return all(source.version(path) == document.validators for path, document in seen.documents.items())

@@ -1,17 +1,39 @@
 """`ingestion.yaml`: which registries and feeds are read, typed and checked when it is loaded."""
 
 import hashlib
+import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.ingestors.cron import latest
 from app.ingestors.sources.base import BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
+from app.ingestors.variables import VariableError, fill
+from app.net import urls
+from app.net.door import WEB
+from app.net.errors import NetworkError
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# What requests cannot do without, and what would make the answer another than is read.
+_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "range"})
+_REMOTE_FIELDS = ("headers", "username", "password", "allowed_origins")
 
 
 def _known_source(source_type: str) -> str:
@@ -26,10 +48,18 @@ def _valid_cron(expression: str) -> str:
     return expression
 
 
-class IngestorEntry(BaseModel):
-    """One entry: a registry, a feed, or both. Paths are relative to the folder of the file."""
+def _origin(text: str) -> str:
+    try:
+        return urls.origin(urls.parse(text, WEB))
+    except NetworkError as error:
+        raise ValueError(f"{error}; write it as https://host") from error
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+class IngestorEntry(BaseModel):
+    """One entry: a registry, a feed, or both. Paths are relative to the folder of the file. `headers`, or `username`
+    and `password`, are shown to the servers of the entry's own paths alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
 
     name: str = Field(min_length=1, max_length=100)
     source_type: Annotated[str, AfterValidator(_known_source)]
@@ -37,6 +67,10 @@ class IngestorEntry(BaseModel):
     feed_path: str | None = Field(None, min_length=1)
     schedule: Annotated[str, AfterValidator(_valid_cron)] | None = None
     allow_outside: bool = False
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    username: str | None = Field(None, min_length=1)
+    password: SecretStr | None = None
+    allowed_origins: frozenset[Annotated[str, AfterValidator(_origin)]] = frozenset()
     _root: Path | None = PrivateAttr(None)
 
     def model_post_init(self, context: dict[str, Path] | None) -> None:
@@ -49,12 +83,45 @@ class IngestorEntry(BaseModel):
             raise ValueError("one of registry and feed_path is needed")
         return self
 
-    def source(self) -> BaseSource:
-        """The source of the entry, with its options."""
-        return SourceFactory.create(self.source_type, self.source_config())
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, secret in headers.items():
+            value = secret.get_secret_value()
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} is no header that can be set")
+            if not (value.isascii() and value.isprintable()):
+                raise ValueError(f"the value of {name} holds characters that cannot be sent")
+        return headers
 
-    def source_config(self) -> SourceConfig:
-        return SourceConfig(root=self._root, allow_outside=self.allow_outside)
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Self:
+        if self.source_type == "local" and (given := [name for name in _REMOTE_FIELDS if getattr(self, name)]):
+            raise ValueError(f"{given[0]} is not for a local source")
+        if self.password is not None and self.username is None:
+            raise ValueError("a password needs a username")
+        if self.username is not None and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("username and the header Authorization exclude each other")
+        if self.source_type == "remote":
+            _require_url("registry", self.registry)
+            _require_url("feed_path", self.feed_path)
+        return self
+
+    def source(self, settings: Settings | None = None) -> BaseSource:
+        """The source of the entry, with its options. Without `settings` those of the process count."""
+        return SourceFactory.create(self.source_type, self.source_config(settings))
+
+    def source_config(self, settings: Settings | None = None) -> SourceConfig:
+        return SourceConfig(
+            root=self._root,
+            allow_outside=self.allow_outside,
+            headers=self.headers,
+            username=self.username,
+            password=self.password,
+            allowed_origins=self.allowed_origins,
+            paths=tuple(path for path in (self.registry, self.feed_path) if path is not None),
+            settings=settings,
+        )
 
     def reads(self, registry: str | None, feed_path: str | None) -> bool:
         """Whether one of the paths is one of the entry's."""
@@ -63,14 +130,15 @@ class IngestorEntry(BaseModel):
         )
 
     def options_hash(self) -> bytes:
-        """Of the options that decide how a feed is read."""
+        """Of the options that decide how a feed is read. Who may read it, and where its shards may lie, decide only
+        whether it can be read at all."""
         return hashlib.sha256(f"{self.source_type} {self.allow_outside}".encode()).digest()
 
 
 class IngestionConfig(BaseModel):
     """The whole file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     ingestion: list[IngestorEntry]
 
@@ -84,7 +152,8 @@ class IngestionConfig(BaseModel):
 
 
 def load_config(path: Path) -> IngestionConfig:
-    """Reads `ingestion.yaml`. Raises `ConfigurationError` that names file, entry and field."""
+    """Reads `ingestion.yaml`, with `${VARIABLE}` filled from the environment. Raises `ConfigurationError` that names
+    file, entry and field."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -94,7 +163,14 @@ def load_config(path: Path) -> IngestionConfig:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}", remedy="Correct the file.") from error
     try:
-        config = IngestionConfig.model_validate(document, context={"root": path.resolve().parent})
+        filled = fill(document, os.environ)
+    except VariableError as error:
+        raise ConfigurationError(
+            f"{path}: {_place(error.place, document)}: {error}",
+            remedy="Set it in the environment, or write `$$` for a dollar sign.",
+        ) from error
+    try:
+        config = IngestionConfig.model_validate(filled, context={"root": path.resolve().parent})
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {_problems(error, document)}", remedy="Correct the file.") from error
     names = [entry.name for entry in config.ingestion]
@@ -103,6 +179,28 @@ def load_config(path: Path) -> IngestionConfig:
             f"{path}: more than one entry has the name {repeated[0]!r}", remedy="Give each entry a name of its own."
         )
     return config
+
+
+def unlisted_entry(
+    name: str, source_type: str, registry: str | None, feed_path: str | None, root: Path | None
+) -> IngestorEntry:
+    """An entry without options, for paths that `ingestion.yaml` does not list. Raises `ConfigurationError`."""
+    paths = {"name": name, "source_type": source_type, "registry": registry, "feed_path": feed_path}
+    try:
+        return IngestorEntry.model_validate(paths, context={"root": root})
+    except ValidationError as error:
+        told = "; ".join(str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors())
+        raise ConfigurationError(told, remedy="Correct what is to be ingested.") from error
+
+
+def _require_url(name: str, path: str | None) -> None:
+    """Raises `ValueError` for what a remote source cannot ask for. A feed may be named by its domain alone."""
+    if path is None or (name == "feed_path" and "://" not in path and "/" not in path):
+        return
+    try:
+        urls.parse(path, WEB)
+    except NetworkError as error:
+        raise ValueError(f"{name}: {error}. {error.remedy}") from error
 
 
 def _problems(error: ValidationError, document: object) -> str:

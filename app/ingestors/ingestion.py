@@ -73,7 +73,7 @@ class Ingestion:
         self._progress = progress
         self._helpers = helpers
         self._vectors = vectors
-        self._source = entry.source()
+        self._source = entry.source(settings)
         self._degraded: str | None = None
         self._registry_seconds = 0.0
 
@@ -258,7 +258,7 @@ class Ingestion:
             raise ValidationError(
                 "The registry entry names no feed", remedy="Add `cmp:productFeed` there, or `feed_path` here."
             )
-        return self._source.resolve(self._entry.registry, url)
+        return self._source.resolve_feed(self._entry.registry, url)
 
     def _finish(self, run: Run, report: RunReport) -> None:
         run.report = {name: report[name] for name in _STORED}  # type: ignore[literal-required]

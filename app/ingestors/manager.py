@@ -10,7 +10,7 @@ from app.core.config import Settings, get_settings
 from app.db import schema
 from app.db.session import Database, LiveDatabase, connect, dry_run
 from app.ingestors.checks import EntryCheck, check_entries, has_updates
-from app.ingestors.config import IngestionConfig, IngestorEntry, load_config
+from app.ingestors.config import IngestionConfig, IngestorEntry, load_config, unlisted_entry
 from app.ingestors.handlers.reading import FeedRequest
 from app.ingestors.handlers.staging import help_with
 from app.ingestors.handlers.vector import VectorHandler
@@ -18,6 +18,7 @@ from app.ingestors.helpers import Helpers, NoHelpers
 from app.ingestors.ingestion import Ingestion, Options, Step, ingest_vectors
 from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
+from app.net.urls import shown
 from app.services import feeds, organizations, starts
 from app.services.runs import worst
 from app.services.starts import Start
@@ -131,7 +132,7 @@ class IngestorManager:
             return 0
         request = FeedRequest(ingestor, source_type, path, publisher, entry.options_hash(), full=full)
         with structlog.contextvars.bound_contextvars(run=str(run_id), ingestor=ingestor, organization=publisher.urn):
-            return help_with(self._database, entry.source(), run_id, request, state)
+            return help_with(self._database, entry.source(self._settings), run_id, request, state)
 
     def has_feed_updates(self, source_type: str, feed_path: str) -> bool:
         """Whether the feed is another than the one in the catalogue, and than the one that was tried last. Raises
@@ -140,11 +141,12 @@ class IngestorManager:
             organization = feeds.organization_of_path(connection, source_type, feed_path)
         if organization is None:
             return True
-        return has_updates(self._database, self._entry(source_type, None, feed_path), organization, feed_path)
+        entry = self._entry(source_type, None, feed_path)
+        return has_updates(self._database, entry, organization, feed_path, self._settings)
 
     def check_feed_updates(self) -> list[EntryCheck]:
         """Looks at every feed of the entries of `ingestion.yaml`."""
-        return check_entries(self._database, self._config.ingestion)
+        return check_entries(self._database, self._config.ingestion, self._settings)
 
     def _by_name(self, name: str | None, source_type: str) -> IngestorEntry | None:
         if not (self._given_config or self._settings.ingestion_config_path.exists()):
@@ -165,14 +167,10 @@ class IngestorManager:
                     paths = {"registry": registry, "feed_path": feed_path}
                     return entry.model_copy(update={"name": name or entry.name, **paths})
             folder = self._settings.ingestion_config_path.resolve().parent
-            root = folder if (folder / (registry or feed_path or "")).exists() else None
-        made_up = {
-            "name": (name or f"{source_type}:{registry or feed_path}")[:100],
-            "source_type": source_type,
-            "registry": registry,
-            "feed_path": feed_path,
-        }
-        return IngestorEntry.model_validate(made_up, context={"root": root})
+            is_local = source_type == "local"
+            root = folder if is_local and (folder / (registry or feed_path or "")).exists() else None
+        name = (name or f"{source_type}:{shown(registry or feed_path)}")[:100]
+        return unlisted_entry(name, source_type, registry, feed_path, root)
 
     def _ingest(self, entries: Sequence[IngestorEntry], options: Options, start: Start | None = None) -> IngestReport:
         if options.dry_run:

@@ -17,15 +17,18 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from app.cmp.documents import Buffer
-from app.cmp.feed import FeedIndex, MalformedDocumentError, Shard, parse_index, read_shard
+from app.cmp.feed import FeedIndex, MalformedDocumentError, Shard, ShardRef, parse_index, read_shard
 from app.cmp.issues import CODES, Issue, Severity
 from app.cmp.items import ItemContext, ParsedItem, ProductItem, RejectedItem, parse_item
 from app.cmp.kinds import kind_of
 from app.cmp.registry import Registry, parse_registry
-from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
+from app.core.config import Settings
+from app.ingestors.base import SourceError, UnreachableError
+from app.ingestors.handlers.reading import unfetched
 from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.sources.base import Document
-from app.ingestors.sources.local import LocalSource
+from app.ingestors.sources.factory import SourceConfig, SourceFactory
+from app.net.urls import shown
 
 MAX_ERRORS = 10_000
 MAX_PER_WARNING = 1_000
@@ -35,7 +38,6 @@ DocumentKind = Literal["registry", "feed", "shard", "unknown"]
 
 _SAMPLE = 20  # items that tell a registry from a shard
 _BATCH = 2000
-_CODES = {UnreachableError: "shard-missing", ForbiddenPathError: "path-outside"}
 
 
 @dataclass
@@ -82,10 +84,10 @@ class ValidationReport:
         return {"valid": self.valid, "counts": asdict(self.counts), "issues": [_as_dict(each) for each in self.issues]}
 
 
-def validate(path: str, progress: Progress | None = None) -> ValidationReport:
-    """Lints the registry, feed index (with its shards) or shard at `path`, told apart by content.
-    Raises `SourceError` when there is no such file."""
-    validation = _Validation(path, progress or NoProgress())
+def validate(path: str, progress: Progress | None = None, settings: Settings | None = None) -> ValidationReport:
+    """Lints the registry, feed index (with its shards) or shard at `path`, a file or a URL, told apart by content.
+    Raises `SourceError` when there is no such document."""
+    validation = _Validation(path, progress or NoProgress(), settings)
     with validation.source.open(path) as document, closing(validation.places):
         validation.run(document)
     report = validation.report
@@ -96,12 +98,13 @@ def validate(path: str, progress: Progress | None = None) -> ValidationReport:
 class _Validation:
     """One document and all that it leads to."""
 
-    def __init__(self, path: str, progress: Progress) -> None:
-        self.source = LocalSource()
+    def __init__(self, path: str, progress: Progress, settings: Settings | None) -> None:
+        self._is_remote = "://" in path and not path.startswith("file:")
+        self.source = SourceFactory.create("remote" if self._is_remote else "local", SourceConfig(settings=settings))
         self.places = _Places()
         self.report = ValidationReport()
         self._path = path
-        self._name = Path(path).name
+        self._name = Path(shown(path).removesuffix("?…")).name
         self._progress = progress
 
     def run(self, document: Document) -> None:
@@ -169,7 +172,7 @@ class _Validation:
             with self.source.open(path) as document:
                 self._lint_document(document, url, context)
         except SourceError as error:
-            self.report.add(Issue(_CODES.get(type(error), "shard-unreadable"), f"{url}: {error}", shard=url))
+            self.report.add(unfetched(ShardRef(url), error))
 
     def _lint_document(self, document: Document, url: str, context: ItemContext) -> None:
         """A shard. Here the error ends, because it holds on to the document's bytes."""
@@ -180,7 +183,7 @@ class _Validation:
 
     def _local_name(self, url: str) -> str:
         """The file beside the index that is, or will be, published at a URL: that of the longest path they share."""
-        parts = urlsplit(url) if "://" in url else None
+        parts = urlsplit(url) if "://" in url and not self._is_remote else None
         if parts is None or parts.scheme == "file":
             return url
         names = unquote(parts.path).strip("/").split("/")

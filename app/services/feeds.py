@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from psycopg import sql
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Row, text
 
-from app.db.publication import ShardCounts
+from app.db.publication import Seen, ShardCounts
 from app.db.session import driver_connection
 
 
@@ -32,7 +31,7 @@ class FeedState:
     fingerprint: bytes | None
     attempted_fingerprint: bytes | None
     verdict: str | None
-    seen: dict[str, Any] | None
+    seen: Seen | None
     live_products: int
     live_groups: int
     live_offers: int
@@ -80,13 +79,16 @@ def started_ingestors(connection: Connection) -> set[str]:
 
 
 def open_feed(connection: Connection, organization_id: int, ingestor: str, source_type: str, path: str) -> FeedState:
-    """The feed of an organization, made when it is new. A feed that moved or changed hands keeps its identity."""
+    """The feed of an organization, made when it is new. A feed that moved or changed hands keeps its identity;
+    what its documents' versions were is forgotten."""
     row = connection.execute(
         text("""
             INSERT INTO feeds (organization_id, ingestor, source_type, path)
             VALUES (:organization, :ingestor, :source_type, :path)
             ON CONFLICT (organization_id) DO UPDATE SET ingestor = excluded.ingestor,
-                source_type = excluded.source_type, path = excluded.path
+                source_type = excluded.source_type, path = excluded.path,
+                seen = CASE WHEN (feeds.ingestor, feeds.source_type, feeds.path)
+                    = (excluded.ingestor, excluded.source_type, excluded.path) THEN feeds.seen END
             RETURNING *
             """),
         {"organization": organization_id, "ingestor": ingestor, "source_type": source_type, "path": path},
@@ -111,7 +113,7 @@ def _state(connection: Connection, row: Row[Any]) -> FeedState:
         fingerprint=row.fingerprint,
         attempted_fingerprint=row.attempted_fingerprint,
         verdict=row.verdict,
-        seen=row.seen,
+        seen=Seen.of(row.seen),
         live_products=row.live_products,
         live_groups=row.live_groups,
         live_offers=row.live_offers,
@@ -148,11 +150,11 @@ def known_items(connection: Connection, shard_id: int, first: int, last: int) ->
         return [KnownItem(*row) for row in cursor]
 
 
-def remember_seen(connection: Connection, feed_id: int, seen: dict[str, Any] | None) -> None:
+def remember_seen(connection: Connection, feed_id: int, seen: Seen | None) -> None:
     """Remembers the versions of a feed's documents as they were last looked at."""
     connection.execute(
         text("UPDATE feeds SET seen = :seen WHERE id = :feed"),
-        {"feed": feed_id, "seen": None if seen is None else Jsonb(seen)},
+        {"feed": feed_id, "seen": seen and seen.as_json()},
     )
 
 

@@ -35,7 +35,7 @@ def test_help_and_version_need_nothing(command: CommandLine) -> None:
         (["runs", "--limit", "many"], "--limit"),
         (["validate", "nowhere.json"], "nowhere.json"),
         (["validate", "."], "directory"),
-        (["validate", "https://acme.example/feed.json"], "is a URL"),
+        (["validate", "http://127.0.0.1/feed.json"], "the node does not connect there"),
     ],
 )
 def test_wrong_usage_is_named(command: CommandLine, arguments: list[str], told: str) -> None:

@@ -1,37 +1,60 @@
-"""What every source does, each on what it reads from: so far the files of this machine."""
+"""What every source does, each on what it reads from."""
 
 import gzip
 import hashlib
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import zstandard
 
+from app.core.config import Settings
 from app.ingestors.base import ForbiddenPathError, IngestorError, SourceError, UnreachableError
 from app.ingestors.sources.base import MEMORY_BYTES, BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 from app.ingestors.sources.local import LocalSource
+from tests.support.web import Site, WebServer
 
 Publish = Callable[[str, bytes], str]
 
 
-@pytest.fixture
-def source() -> BaseSource:
-    return SourceFactory.create("local")
+@pytest.fixture(params=["local", "remote"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def publish(tmp_path: Path) -> Publish:
+def root(kind: str, tmp_path: Path) -> Iterator[str]:
+    """Where a publisher's documents are found."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    if kind == "local":
+        yield str(folder)
+        return
+    with WebServer(Site(folder)) as server:
+        yield server.url
+
+
+@pytest.fixture
+def source(kind: str) -> BaseSource:
+    settings = Settings(_env_file=None, allowed_private_hosts="127.0.0.1", fetch_retries=0)
+    return SourceFactory.create(kind, SourceConfig(settings=settings))
+
+
+@pytest.fixture
+def publish(kind: str, root: str, tmp_path: Path) -> Publish:
     """Puts a document where the source finds it; returns its path."""
 
     def write(name: str, data: bytes) -> str:
         path = tmp_path / "published" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        return str(path)
+        if kind == "local":
+            os.utime(path, (1_000_000_000, 1_000_000_000))  # settled, so that it has a version
+        return f"{root}/{name if kind == 'local' else quote(name)}"
 
     return write
 
@@ -98,7 +121,7 @@ def test_text_that_is_not_utf8_names_the_byte(source: BaseSource, publish: Publi
 
 def test_a_missing_document_is_a_passing_fault(source: BaseSource, publish: Publish) -> None:
     path = publish("feed.json", b"{}") + ".missing"
-    with pytest.raises(UnreachableError, match=r"feed\.json\.missing: No such file") as caught:
+    with pytest.raises(UnreachableError, match=r"feed\.json\.missing: ") as caught:
         source.open(path)
     assert caught.value.transient
     assert caught.value.remedy
@@ -111,46 +134,118 @@ def test_a_reference_is_resolved_against_the_document_that_names_it(source: Base
     assert source.fetch(source.resolve(index, "./shards/../shards/one.json")) == "[1]"
 
 
+def test_a_document_has_a_version_until_it_changes(source: BaseSource, publish: Publish) -> None:
+    path = publish("feed.json", b"[1]")
+    with source.open(path) as document:
+        validators = document.validators
+    assert validators
+    assert source.version(path) == validators
+    again = source.open_if_changed(path, validators)
+    assert again is None or again.sha256 == document.sha256
+    publish("feed.json", b"[1, 2]")
+    assert source.version(path) != validators
+    with source.open_if_changed(path, validators) as changed:
+        assert bytes(changed.content()) == b"[1, 2]"
+        assert changed.validators == source.version(path)
+
+
+def test_a_missing_document_has_no_version(source: BaseSource, publish: Publish) -> None:
+    with pytest.raises(UnreachableError):
+        source.version(publish("feed.json", b"{}") + ".missing")
+
+
+def test_what_is_too_large_names_the_setting(kind: str, publish: Publish) -> None:
+    def limited(**limits: int) -> BaseSource:
+        settings = Settings(_env_file=None, allowed_private_hosts="127.0.0.1", **limits)
+        return SourceFactory.create(kind, SourceConfig(settings=settings))
+
+    path = publish("feed.json", b"x" * 1001)
+    with pytest.raises(SourceError, match="more than 1000 bytes") as caught:
+        limited(max_document_bytes=1000).open(path)
+    assert "MAX_DOCUMENT_BYTES" in caught.value.remedy
+    packed = publish("packed.json", gzip.compress(bytes(100_000)))
+    with limited(max_unpacked_bytes=99_999).open(packed) as document, pytest.raises(SourceError) as caught:
+        document.content()
+    assert "MAX_UNPACKED_BYTES" in caught.value.remedy
+    assert not caught.value.transient
+
+
+def test_a_bomb_is_recognised_by_its_ratio(kind: str, publish: Publish) -> None:
+    settings = Settings(_env_file=None, allowed_private_hosts="127.0.0.1", max_unpack_ratio=100)
+    path = publish("bomb.json", gzip.compress(bytes(65 * 1024**2)))
+    source = SourceFactory.create(kind, SourceConfig(settings=settings))
+    with source.open(path) as document, pytest.raises(SourceError, match="100 times its size") as caught:
+        document.content()
+    assert "MAX_UNPACK_RATIO" in caught.value.remedy
+
+
+def test_other_schemes_are_refused_with_a_remedy(source: BaseSource, publish: Publish) -> None:
+    base = publish("feed.json", b"{}")
+    for reference in ("ftp://shop.example/feed.json", "gopher://shop.example/", "s3://bucket/feed.json"):
+        with pytest.raises(SourceError) as caught:
+            source.resolve(base, reference)
+        assert caught.value.remedy
+
+
+# --- files of this machine
+
+
+@pytest.fixture
+def files() -> BaseSource:
+    return SourceFactory.create("local")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Publish:
+    def write(name: str, data: bytes) -> str:
+        path = tmp_path / "published" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return str(path)
+
+    return write
+
+
 @pytest.mark.parametrize(
-    "write", ["../secret.json", "/etc/passwd", "file:///etc/passwd", "link.json", "down/../../secret.json"]
+    "reference", ["../secret.json", "/etc/passwd", "file:///etc/passwd", "link.json", "down/../../secret.json"]
 )
 def test_what_lies_outside_the_folder_is_refused_however_it_is_written(
-    source: BaseSource, publish: Publish, write: str
+    files: BaseSource, write: Publish, reference: str
 ) -> None:
-    index = publish("brand/feed.json", b"{}")
-    secret = publish("secret.json", b"[]")
+    index = write("brand/feed.json", b"{}")
+    secret = write("secret.json", b"[]")
     Path(index).with_name("link.json").symlink_to(secret)
     Path(index).with_name("down").mkdir()
     with pytest.raises(ForbiddenPathError, match="outside its folder") as caught:
-        source.resolve(index, write)
+        files.resolve(index, reference)
     assert "allow_outside" in caught.value.remedy
 
 
-def test_outside_is_allowed_when_the_ingestor_says_so(publish: Publish) -> None:
-    index = publish("brand/feed.json", b"{}")
-    publish("secret.json", b"[1]")
+def test_outside_is_allowed_when_the_ingestor_says_so(write: Publish) -> None:
+    index = write("brand/feed.json", b"{}")
+    write("secret.json", b"[1]")
     source = SourceFactory.create("local", SourceConfig(allow_outside=True))
     assert source.fetch(source.resolve(index, "../secret.json")) == "[1]"
 
 
 @pytest.mark.parametrize("reference", ["https://shop.example/feed.json", "ftp://shop.example/feed.json", "a\0b"])
-def test_what_is_no_file_is_refused_with_a_remedy(source: BaseSource, publish: Publish, reference: str) -> None:
+def test_what_is_no_file_is_refused_with_a_remedy(files: BaseSource, write: Publish, reference: str) -> None:
     with pytest.raises(SourceError) as caught:
-        source.resolve(publish("feed.json", b"{}"), reference)
+        files.resolve(write("feed.json", b"{}"), reference)
     assert caught.value.remedy
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev"])
-def test_devices_and_folders_are_no_documents(source: BaseSource, path: str) -> None:
+def test_devices_and_folders_are_no_documents(files: BaseSource, path: str) -> None:
     with pytest.raises(SourceError):
-        source.open(path)
+        files.open(path)
 
 
-def test_a_pipe_does_not_stop_the_node(source: BaseSource, tmp_path: Path) -> None:
+def test_a_pipe_does_not_stop_the_node(files: BaseSource, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(SourceError, match="not a regular file"):
-        source.open(str(pipe))
+        files.open(str(pipe))
 
 
 def test_relative_paths_are_relative_to_the_root(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ Only URNs that a changed, added, removed or moved shard touches are looked at. R
 index, one by one, whatever the planner believes: a hash join would read the whole table, other organizations' too.
 """
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 
 from app.db.merge.findings import replace_issues
@@ -96,7 +95,7 @@ def _finish(step: MergeStep, live: dict[str, int]) -> None:
         """,
         context_hash=step.publication.context_hash,
         fingerprint=step.publication.fingerprint,
-        seen=None if step.publication.seen is None else Jsonb(step.publication.seen),
+        seen=step.publication.seen and step.publication.seen.as_json(),
         products=report.products.inserted - report.products.deleted,
         groups=report.product_groups.inserted - report.product_groups.deleted,
         offers=report.offers.inserted - report.offers.deleted,

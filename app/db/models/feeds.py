@@ -15,8 +15,8 @@ class Feed(Base):
 
     `revision` counts merges. `context_hash` covers all that decides how an item is read besides its bytes.
     `fingerprint` is that of the publication in the catalogue, `attempted_fingerprint` that of the last one tried,
-    `verdict` what became of it. `seen` holds what the source said of the versions of all its documents when they were
-    last read, and the fingerprint they had.
+    `verdict` what became of it. `seen` is a `Seen`: what the source said of the versions of its documents when they
+    were last fetched, and which bytes they had.
     """
 
     __tablename__ = "feeds"

@@ -27,6 +27,7 @@ from app.ingestors.handlers.staging import PublicationStager
 from app.ingestors.helpers import Helpers
 from app.ingestors.progress import Progress
 from app.ingestors.sources.base import BaseSource
+from app.net.urls import shown
 from app.services import categories, feeds
 from app.services.runs import Run
 
@@ -56,12 +57,14 @@ class FeedReport:
 
 
 class FeedFailedError(IngestorError):
-    """A publication could not be read whole, so nothing of it was applied. `transient` when only fetching failed."""
+    """A publication could not be read whole, so nothing of it was applied. `transient` when only fetching failed,
+    `retry_after` when a server said in how many seconds it may go well."""
 
-    def __init__(self, message: str, report: FeedReport, *, transient: bool) -> None:
+    def __init__(self, message: str, report: FeedReport, *, transient: bool, retry_after: float | None = None) -> None:
         super().__init__(message, remedy="The catalogue stays as it was; see `discovery-node issues`.")
         self.report = report
         self.transient = transient
+        self.retry_after = retry_after
 
 
 class FeedHeldError(IngestorError):
@@ -96,7 +99,7 @@ class FeedHandler:
                     return self._apply(reading)
             except PublicationMovedError:
                 log.info("the catalogue changed while the feed was read; reading again")
-        raise UnstableError(f"{request.path}: the catalogue changed {_READINGS} times while the feed was read")
+        raise UnstableError(f"{shown(request.path)}: the catalogue changed {_READINGS} times while the feed was read")
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -109,7 +112,10 @@ class FeedHandler:
     def _apply(self, reading: Reading) -> FeedReport:
         if reading.problems:
             self._record(reading, "failed")
-            raise FeedFailedError(_summary(reading), FeedReport(_shards(reading)), transient=reading.transient)
+            raise FeedFailedError(
+                _summary(reading), FeedReport(_shards(reading)), transient=reading.transient,
+                retry_after=reading.retry_after,
+            )  # fmt: skip
         if reading.reusable and reading.fingerprint == reading.state.fingerprint:
             return self._keep(reading)
         return self._merge(reading)
@@ -150,7 +156,7 @@ class FeedHandler:
             except DeletionsHeldError as error:
                 self._record(reading, "held")
                 raise FeedHeldError(error, FeedReport(_shards(reading))) from error
-        raise UnstableError(f"{reading.request.path}: its shards changed {_READINGS} times while they were read")
+        raise UnstableError(f"{shown(reading.request.path)}: its shards changed {_READINGS} times while they were read")
 
     def _merge_once(self, reading: Reading) -> MergeReport:
         self._stager.create_staging(reading)

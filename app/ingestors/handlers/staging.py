@@ -20,12 +20,13 @@ from app.core.logging import in_this_context
 from app.db.publication import PublishedShard, ShardCounts
 from app.db.session import Database
 from app.db.staging import Marker, StagingTables
-from app.ingestors.base import SourceError, ValidationError
+from app.ingestors.base import SourceError, UnreachableError, ValidationError
 from app.ingestors.handlers.reading import FeedRequest, Fetched, PublicationReader, Reading, unfetched
 from app.ingestors.handlers.shards import ShardStager
 from app.ingestors.helpers import Helpers
 from app.ingestors.progress import Progress
 from app.ingestors.sources.base import BaseSource, Document
+from app.net.urls import shown
 from app.services import pieces, runs
 from app.services.feeds import FeedState
 from app.services.pieces import Piece, PieceLostError
@@ -45,6 +46,7 @@ class Unreadable:
 
     issue: Issue
     transient: bool
+    retry_after: float | None = None
 
 
 Verdict = PublishedShard | Unreadable
@@ -77,21 +79,36 @@ class ShardReader:
 
     def _read(self, reading: Reading, ordinal: int, whole: Document | None, check: _Check) -> Verdict:
         ref = reading.refs[ordinal]
+        before = self._before(reading, ordinal)
         try:
-            with whole or self._documents.open(reading, ordinal) as document:
+            found = whole or self._documents.open_unless(reading, ordinal, before)
+            if isinstance(found, Fetched):
+                reading.fetched[ordinal] = found
+                return before[found.sha256]
+            with found as document:
                 reading.fetched[ordinal] = Fetched.of(document)
-                known = reading.known(ref)
-                if known is not None and known.bytes_hash == document.sha256:
-                    return PublishedShard(ordinal, ref.url, known.bytes_hash, staged=False, counts=known.counts)
-                marker = self.markers.get(ordinal)
-                if marker is not None and marker.bytes_hash == document.sha256:
-                    counts = ShardCounts(**marker.counts)
-                    return PublishedShard(ordinal, ref.url, document.sha256, staged=True, counts=counts)
-                return self.stage(reading, ordinal, document, frozenset(), check, replace=marker is not None)
+                if document.sha256 in before:
+                    return before[document.sha256]
+                replace = ordinal in self.markers
+                return self.stage(reading, ordinal, document, frozenset(), check, replace=replace)
         except SourceError as error:
-            return Unreadable(unfetched(ref, error), error.transient)
+            retry_after = error.retry_after if isinstance(error, UnreachableError) else None
+            return Unreadable(unfetched(ref, error), error.transient, retry_after)
         except MalformedDocumentError as error:
-            return Unreadable(Issue("shard-unreadable", f"{ref.url}: {error}", shard=ref.url), transient=False)
+            issue = Issue("shard-unreadable", f"{shown(ref.url)}: {error}", shard=ref.url)
+            return Unreadable(issue, transient=False)
+
+    def _before(self, reading: Reading, ordinal: int) -> dict[bytes, PublishedShard]:
+        """What a shard is when its bytes have a hash that was read before: as it was merged last, or staged."""
+        ref, before = reading.refs[ordinal], {}
+        if marker := self.markers.get(ordinal):
+            counts = ShardCounts(**marker.counts)
+            before[marker.bytes_hash] = PublishedShard(ordinal, ref.url, marker.bytes_hash, staged=True, counts=counts)
+        if known := reading.known(ref):
+            before[known.bytes_hash] = PublishedShard(
+                ordinal, ref.url, known.bytes_hash, staged=False, counts=known.counts
+            )
+        return before
 
     def stage(
         self, reading: Reading, ordinal: int, document: Document, forced: Collection[int], check: _Check, *,
@@ -169,7 +186,7 @@ class PublicationStager:
                     )
                 except MalformedDocumentError as error:
                     raise ValidationError(
-                        f"{ref.url} changed while it was read: {error}", remedy="The next run reads it anew."
+                        f"{shown(ref.url)} changed while it was read: {error}", remedy="The next run reads it anew."
                     ) from error
 
     def _take_over(self, reading: Reading) -> None:
@@ -263,7 +280,7 @@ class PublicationStager:
             reading.shards[verdict.ordinal] = verdict
             self._staged += verdict.staged
         else:
-            reading.fail(verdict.issue, transient=verdict.transient)
+            reading.fail(verdict.issue, transient=verdict.transient, retry_after=verdict.retry_after)
         self._progress.staging(len(reading.shards) + len(reading.problems), total)
 
     def _fence(self, connection: Connection, _shard: PublishedShard) -> None:
@@ -331,7 +348,8 @@ def _encoded(reading: Reading, ordinal: int, verdict: Verdict) -> dict[str, Any]
     result: dict[str, Any] = {"fetched": None if fetched is None else [fetched.sha256.hex(), *fetched[1:]]}
     if isinstance(verdict, PublishedShard):
         return result | {"staged": verdict.staged, "counts": asdict(verdict.counts)}
-    return result | {"problem": msgspec.to_builtins(verdict.issue), "transient": verdict.transient}
+    problem = {"problem": msgspec.to_builtins(verdict.issue), "transient": verdict.transient}
+    return result | problem | {"retry_after": verdict.retry_after}
 
 
 def _decoded(reading: Reading, ordinal: int, result: dict[str, Any]) -> Verdict:
@@ -340,7 +358,8 @@ def _decoded(reading: Reading, ordinal: int, result: dict[str, Any]) -> Verdict:
         sha256, path, validators = result["fetched"]
         reading.fetched[ordinal] = Fetched(bytes.fromhex(sha256), path, validators)
     if "problem" in result:
-        return Unreadable(msgspec.convert(result["problem"], Issue), result["transient"])
+        issue = msgspec.convert(result["problem"], Issue)
+        return Unreadable(issue, result["transient"], result["retry_after"])
     counts = ShardCounts(**result["counts"])
     url, sha256 = reading.refs[ordinal].url, reading.fetched[ordinal].sha256
     return PublishedShard(ordinal, url, sha256, staged=result["staged"], counts=counts)

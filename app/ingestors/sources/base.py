@@ -3,27 +3,46 @@
 import hashlib
 import mmap
 import tempfile
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import IO, Self
 
-import zstandard
-
+from app.core.config import Settings
 from app.ingestors.base import SourceError
+from app.ingestors.sources.packing import CHUNK, DAMAGED, by_content
+from app.net.urls import shown
 
-CHUNK = 1024 * 1024
-ZSTD_SLICE = 1024
 # A document up to this size stays in memory; a larger one is spooled to an unnamed file and mapped, so that what the
 # node holds in memory does not grow with a feed, and a publisher that truncates a file under it does no harm.
 MEMORY_BYTES = 8 * 1024 * 1024
-# What a packed document may unpack to: so many times its size, within these bounds.
-MAX_RATIO = 500
-MIN_UNPACKED_LIMIT, MAX_UNPACKED_LIMIT = 64 * 1024**2, 8 * 1024**3
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_UNSUSPICIOUS_BYTES = 64 * 1024**2  # what unpacks to no more than this may do so at any ratio
+
+Validators = dict[str, str | int]
+"""What a source says of a document's version."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a document may be, as it is stored or sent, and unpacked: in bytes, and as a multiple of the former."""
+
+    document_bytes: int = 2 * 1024**3
+    unpacked_bytes: int = 8 * 1024**3
+    unpack_ratio: int = 500
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.max_document_bytes, settings.max_unpacked_bytes, settings.max_unpack_ratio)
+
+    def check(self, path: str, *, packed: int, unpacked: int) -> None:
+        """Raises `SourceError` that names the setting when so much has come of so many bytes."""
+        if packed > self.document_bytes:
+            raise _too_large(f"{path} has more than {self.document_bytes} bytes", "MAX_DOCUMENT_BYTES")
+        if unpacked > self.unpacked_bytes:
+            raise _too_large(f"{path} unpacks to more than {self.unpacked_bytes} bytes", "MAX_UNPACKED_BYTES")
+        if unpacked > max(packed * self.unpack_ratio, _UNSUSPICIOUS_BYTES):
+            raise _too_large(f"{path} unpacks to more than {self.unpack_ratio} times its size", "MAX_UNPACK_RATIO")
 
 
 @dataclass
@@ -33,7 +52,8 @@ class Document:
     path: str
     stored: bytes | mmap.mmap
     sha256: bytes
-    validators: dict[str, str | int] = field(default_factory=dict)
+    validators: Validators = field(default_factory=dict)
+    limits: Limits = Limits()
     _unpacked: bytes | mmap.mmap | None = None
 
     def content(self) -> bytes | mmap.mmap:
@@ -48,7 +68,7 @@ class Document:
             return bytes(self.content()).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise SourceError(
-                f"{self.path}: not UTF-8 at byte {error.start}", remedy="Publish the document as UTF-8."
+                f"{shown(self.path)}: not UTF-8 at byte {error.start}", remedy="Publish the document as UTF-8."
             ) from error
 
     def close(self) -> None:
@@ -66,29 +86,25 @@ class Document:
         self.close()
 
     def _unpack(self) -> bytes | mmap.mmap:
-        if self.stored[:2] == _GZIP:
-            chunks = _gunzip(self.stored)
-        elif self.stored[:4] == _ZSTD:
-            chunks = _unzstd(self.stored)
-        else:
+        unpack = by_content(bytes(self.stored[:4]))
+        if unpack is None:
             return self.stored
-        limit = min(max(MAX_RATIO * len(self.stored), MIN_UNPACKED_LIMIT), MAX_UNPACKED_LIMIT)
         try:
-            return spool(chunks, limit=limit)[0]
-        except (zlib.error, zstandard.ZstdError, EOFError) as error:
+            return spool(self._checked(unpack(_pieces(self.stored))))[0]
+        except DAMAGED as error:
             raise SourceError(
-                f"{self.path}: the compressed data is damaged ({error})", remedy="Publish the file again, whole."
+                f"{shown(self.path)}: the compressed data is damaged ({error})", remedy="Publish the file again, whole."
             ) from error
         except OSError as error:
-            raise SourceError(
-                f"{self.path}: cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}",
-                remedy="Make room there, or set TMPDIR.",
-            ) from error
-        except OverflowError as error:
-            raise SourceError(
-                f"{self.path}: unpacks to more than {limit} bytes",
-                remedy="Split the feed into shards of at most 5 MB.",
-            ) from error
+            raise cannot_spool(shown(self.path), error) from error
+
+    def _checked(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Chunks of the unpacked document, while they are not too many."""
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+            self.limits.check(shown(self.path), packed=len(self.stored), unpacked=size)
+            yield chunk
 
 
 class BaseSource(ABC):
@@ -98,8 +114,13 @@ class BaseSource(ABC):
     def open(self, path: str) -> Document:
         """Fetches a document. Raises `SourceError`."""
 
+    def open_if_changed(self, path: str, validators: Mapping[str, str | int]) -> Document | None:
+        """Fetches a document unless it is still the version that the source once told by these validators: then None.
+        A source that cannot tell more cheaply than by fetching fetches. Raises `SourceError`."""
+        return self.open(path)
+
     @abstractmethod
-    def version(self, path: str) -> dict[str, str | int]:
+    def version(self, path: str) -> Validators:
         """What the source says of a document's version without fetching it, comparable with `Document.validators`;
         empty when it cannot say. Raises `SourceError`."""
 
@@ -107,24 +128,32 @@ class BaseSource(ABC):
     def resolve(self, base: str, reference: str) -> str:
         """The path of a document that the document at `base` names. Raises `SourceError` when it may not be read."""
 
+    def resolve_feed(self, registry: str, reference: str) -> str:
+        """The path of a feed that a registry names. Raises `SourceError` when it may not be read."""
+        return self.resolve(registry, reference)
+
     def fetch(self, path: str) -> str:
         """The text of a document. Raises `SourceError`."""
         with self.open(path) as document:
             return document.text()
 
 
-def spool(chunks: Iterator[bytes], *, limit: int | None = None) -> tuple[bytes | mmap.mmap, bytes]:
+def spool(chunks: Iterable[bytes]) -> tuple[bytes | mmap.mmap, bytes]:
     """Gathers chunks in memory, beyond `MEMORY_BYTES` in a mapped file without a name; returns them and their SHA-256.
-    Raises `OverflowError` past `limit` bytes."""
-    head: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        head.append(chunk)
-        size += len(chunk)
-        if size > MEMORY_BYTES:
-            return _spool_to_file(chain(head, chunks), limit)
-    data = head[0] if len(head) == 1 else b"".join(head)
-    return data, hashlib.sha256(data).digest()
+    Raises `OSError` when there is no room."""
+    chunks = iter(chunks)
+    head = next(chunks, b"")
+    if len(head) <= MEMORY_BYTES:
+        gathered = bytearray()
+        for chunk in chunks:
+            gathered = gathered or bytearray(head)
+            gathered += chunk
+            if len(gathered) > MEMORY_BYTES:
+                break
+        head = bytes(gathered) if gathered else head
+    if len(head) > MEMORY_BYTES:
+        return _spool_to_file(head, chunks)
+    return head, hashlib.sha256(head).digest()
 
 
 def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
@@ -135,47 +164,29 @@ def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
         size = CHUNK
 
 
-def _spool_to_file(chunks: Iterator[bytes], limit: int | None) -> tuple[mmap.mmap, bytes]:
-    digest = hashlib.sha256()
+def cannot_spool(path: str, error: OSError) -> SourceError:
+    """There is no room for a document here: no fault of its publisher."""
+    return SourceError(
+        f"{path}: cannot be written to {tempfile.gettempdir()}: {error.strerror}",
+        remedy="Make room there, or set TMPDIR.",
+    )
+
+
+def _spool_to_file(head: bytes, chunks: Iterable[bytes]) -> tuple[mmap.mmap, bytes]:
+    digest = hashlib.sha256(head)
     with tempfile.TemporaryFile() as file:
+        file.write(head)
         for chunk in chunks:
             digest.update(chunk)
-            if limit is not None and file.tell() + len(chunk) > limit:
-                raise OverflowError
             file.write(chunk)
         file.flush()
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), digest.digest()
 
 
-def _gunzip(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """Unpacks every member; raises `EOFError` when the last one is cut off."""
-    unpacker = zlib.decompressobj(wbits=31)
-    view = memoryview(data)
-    for start in range(0, len(view), CHUNK):
-        pending = bytes(view[start : start + CHUNK])
-        while pending:
-            if unpacker.eof:
-                unpacker = zlib.decompressobj(wbits=31)
-            yield unpacker.decompress(pending, CHUNK)
-            pending = unpacker.unconsumed_tail or unpacker.unused_data
-    while not unpacker.eof and (rest := unpacker.decompress(unpacker.unconsumed_tail, CHUNK)):
-        yield rest
-    if not unpacker.eof:
-        raise EOFError("it ends in the middle")
+def _pieces(data: bytes | mmap.mmap) -> Iterator[bytes]:
+    for start in range(0, len(data), CHUNK):
+        yield data[start : start + CHUNK]
 
 
-def _unzstd(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """Unpacks every frame; raises `EOFError` when the last one is cut off. A slice of input is small, because its
-    output cannot be bounded: four bytes may stand for 128 KiB."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=128 * CHUNK)
-    unpacker = decompressor.decompressobj()
-    view = memoryview(data)
-    for start in range(0, len(view), ZSTD_SLICE):
-        pending = bytes(view[start : start + ZSTD_SLICE])
-        while pending:
-            if unpacker.eof:
-                unpacker = decompressor.decompressobj()
-            yield unpacker.decompress(pending)
-            pending = unpacker.unused_data
-    if not unpacker.eof:
-        raise EOFError("it ends in the middle")
+def _too_large(told: str, setting: str) -> SourceError:
+    return SourceError(told, remedy=f"Split the feed into shards of at most 5 MB, or raise {setting}.")

@@ -1,29 +1,63 @@
 """Sources by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import SecretStr
+
+from app.core.config import Settings, get_settings
 from app.ingestors.base import IngestorError
-from app.ingestors.sources.base import BaseSource
+from app.ingestors.sources.base import BaseSource, Limits
 from app.ingestors.sources.local import LocalSource
+from app.ingestors.sources.remote import Access, RemoteSource, basic_auth
+from app.net.door import Policy, door
 
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """What a source needs to know of the entry of `ingestion.yaml` it reads for."""
+    """What a source needs to know of the entry of `ingestion.yaml` it reads for. `paths` are the entry's own: its
+    credentials are for their origins. Without `settings` a source of the web takes those of the process."""
 
     root: Path | None = None
     allow_outside: bool = False
+    headers: Mapping[str, SecretStr] = field(default_factory=dict)
+    username: str | None = None
+    password: SecretStr | None = None
+    allowed_origins: frozenset[str] = frozenset()
+    paths: tuple[str, ...] = ()
+    settings: Settings | None = None
+
+    @property
+    def limits(self) -> Limits:
+        return Limits.of(self.settings) if self.settings else Limits()
+
+    @property
+    def access(self) -> Access:
+        credentials = {name: value.get_secret_value() for name, value in self.headers.items()}
+        if self.username is not None:
+            password = self.password.get_secret_value() if self.password else ""
+            credentials |= basic_auth(self.username, password)
+        return Access(credentials, self.paths, self.allowed_origins)
+
+
+def _local(config: SourceConfig) -> BaseSource:
+    return LocalSource(config.root, allow_outside=config.allow_outside, limits=config.limits)
+
+
+def _remote(config: SourceConfig) -> BaseSource:
+    settings = config.settings or get_settings()
+    return RemoteSource(
+        door(Policy.of(settings)), config.access, Limits.of(settings), retries=settings.fetch_retries,
+        seconds=settings.max_transfer_seconds,
+    )  # fmt: skip
 
 
 class SourceFactory:
     """Makes the source of a type."""
 
-    types: ClassVar[Mapping[str, Callable[[SourceConfig], BaseSource]]] = {
-        "local": lambda config: LocalSource(config.root, allow_outside=config.allow_outside),
-    }
+    types: ClassVar[Mapping[str, Callable[[SourceConfig], BaseSource]]] = {"local": _local, "remote": _remote}
 
     @classmethod
     def create(cls, source_type: str, config: SourceConfig | None = None) -> BaseSource:

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
-from app.ingestors.sources.base import BaseSource, Document, read_chunks, spool
+from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, read_chunks, spool
 
 _SETTLED = 2_000_000_000  # nanoseconds
 
@@ -16,8 +16,9 @@ class LocalSource(BaseSource):
     """Reads files. What a registry or an index names must lie under the folder of that document, however it is
     written, unless `allow_outside`. Relative paths are relative to `root`, else to the working folder."""
 
-    def __init__(self, root: Path | None = None, *, allow_outside: bool = False) -> None:
+    def __init__(self, root: Path | None = None, *, allow_outside: bool = False, limits: Limits | None = None) -> None:
         self._root = root
+        self._limits = limits or Limits()
         self._allow_outside = allow_outside
 
     def open(self, path: str) -> Document:
@@ -29,12 +30,13 @@ class LocalSource(BaseSource):
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise SourceError(f"{path}: not a regular file", remedy="Name a file.")
+                self._limits.check(path, packed=status.st_size, unpacked=0)
                 stored, sha256 = spool(read_chunks(file))
         except OSError as error:
             raise _unreachable(path, error) from error
-        return Document(path=path, stored=stored, sha256=sha256, validators=_version(status))
+        return Document(path=path, stored=stored, sha256=sha256, validators=_version(status), limits=self._limits)
 
-    def version(self, path: str) -> dict[str, str | int]:
+    def version(self, path: str) -> Validators:
         try:
             return _version(self._locate(path).stat())
         except OSError as error:
@@ -59,7 +61,7 @@ def _unreachable(path: str, error: OSError) -> UnreachableError:
     return UnreachableError(f"{path}: {error.strerror}", remedy="Check the path and the file's permissions.")
 
 
-def _version(status: os.stat_result) -> dict[str, str | int]:
+def _version(status: os.stat_result) -> Validators:
     """A file that was just written may be written again within the same tick of its clock: it has no version yet."""
     if time.time_ns() - status.st_mtime_ns < _SETTLED:
         return {}

@@ -69,3 +69,69 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no ingestor 'b'") as caught:
         config.entry("b")
     assert "a" in caught.value.remedy
+
+
+REMOTE = "name: acme, source_type: remote, feed_path: 'https://acme.example/feed.json'"
+
+
+def test_variables_are_filled_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "s3cret: {x}")
+    monkeypatch.setenv("EMPTY", "")
+    headers = "{Authorization: 'Bearer ${ACME_TOKEN}', X-Price: '$$5 and $5${EMPTY}', X-Odd: '$${ACME_TOKEN}'}"
+    (entry,) = load_config(_write(tmp_path, f"ingestion: [{{{REMOTE}, headers: {headers}}}]")).ingestion
+    sent = {name: value.get_secret_value() for name, value in entry.headers.items()}
+    assert sent == {"Authorization": "Bearer s3cret: {x}", "X-Price": "$5 and $5", "X-Odd": "${ACME_TOKEN}"}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("${NO_SUCH}", "the environment variable NO_SUCH is not set"), ("${", "not followed"), ("${}", "not followed")],
+)
+def test_a_missing_variable_is_named_with_its_place(tmp_path: Path, value: str, told: str) -> None:
+    path = _write(tmp_path, f"ingestion: [{{{REMOTE}, headers: {{Authorization: 'Bearer {value}'}}}}]")
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(path)
+    assert f"{path}: entry 'acme', field headers.Authorization: " in str(caught.value)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ("headers: {'X Key': a}", "'X Key' is no header"),
+        ("headers: {Host: evil.example}", "'Host' is no header that can be set"),
+        ('headers: {X-Key: "s3cret\\r\\nX: y"}', "the value of X-Key holds characters"),
+        ("password: s3cret", "a password needs a username"),
+        ("username: me, headers: {authorization: s3cret}", "exclude each other"),
+        ("allowed_origins: ['cdn.example']", "write it as https://host"),
+        ("allowed_origins: ['ftp://cdn.example']", "the scheme 'ftp'"),
+        ("registry: 'acme.example'", "registry: acme.example has no scheme"),
+        ("registry: 'https://me:s3cret@acme.example/'", "registry: https://acme.example/ holds a user or password"),
+        ("registry: 'https://10.1/'", "odd spelling"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_named_without_its_secret(tmp_path: Path, fields: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(_write(tmp_path, f"ingestion: [{{{REMOTE}, {fields}}}]"))
+    assert told in str(caught.value)
+    assert "s3cret" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_options_of_the_web_are_not_for_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="headers is not for a local source"):
+        load_config(_write(tmp_path, "ingestion: [{name: a, source_type: local, feed_path: f, headers: {X-Key: a}}]"))
+
+
+def test_secrets_are_neither_shown_nor_hashed(tmp_path: Path) -> None:
+    other = REMOTE.replace("acme,", "other,")
+    entries = f"ingestion: [{{{other}}}, {{{REMOTE}, username: me, password: s3cret}}]"
+    plain, secret = load_config(_write(tmp_path, entries)).ingestion
+    assert "s3cret" not in repr(secret) + repr(secret.source_config())
+    assert plain.options_hash() == secret.options_hash()
+
+
+def test_a_bare_domain_is_a_feed(tmp_path: Path) -> None:
+    (entry,) = load_config(
+        _write(tmp_path, "ingestion: [{name: a, source_type: remote, feed_path: acme.example}]")
+    ).ingestion
+    assert entry.source().resolve("acme.example", "a.json") == "https://acme.example/.well-known/cmp/a.json"

@@ -1,0 +1,328 @@
+"""Documents of the web, over http and https."""
+
+import re
+import threading
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx2
+import structlog
+
+from app.ingestors.base import ForbiddenAddressError, ForbiddenPathError, GoneError, SourceError, UnreachableError
+from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, spool
+from app.ingestors.sources.packing import DAMAGED, ENCODINGS, Unpack
+from app.net import urls
+from app.net.door import WEB, Answer, Credentials, Door
+from app.net.errors import ForbiddenError, NetworkError
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+WELL_KNOWN_FEED = "/.well-known/cmp/feed.json"
+_ASKED = {"Accept": "application/ld+json, application/json, */*;q=0.5", "Accept-Encoding": "gzip, br, zstd"}
+_SETTLED = 2.0  # seconds: a document that was just modified may be modified again under the same date
+_BACKOFF = 0.5  # seconds, doubled with each retry
+_MAX_PAUSE = 30.0  # seconds; what a server wants to be waited for longer is left to the next run
+_MAX_RETRY_AFTER = 86_400.0
+_MAX_FAILURES = 5  # documents in a row that a server did not deliver; the others are not asked for any more
+_ETAG = re.compile(r"[!-~ ]{1,512}")
+_BARE_DOMAIN = re.compile(r"[^/?#@\s]+")
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524})
+_REFUSED = frozenset({401, 403, 407})
+
+
+class PassingError(UnreachableError):
+    """The server did not deliver; the next try may find it better."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an ingestor may show, and where it may look. `credentials` go to the origins of its own paths;
+    `allowed_origins` are those its feeds may name shards on, besides their own."""
+
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    paths: tuple[str, ...] = ()
+    allowed_origins: frozenset[str] = frozenset()
+
+
+class RemoteSource(BaseSource):
+    """Fetches over http and https. What an index names must be of its origin, or one that is allowed."""
+
+    def __init__(self, door: Door, access: Access, limits: Limits, *, retries: int = 3, seconds: float = 900) -> None:
+        self._door = door
+        self._limits = limits
+        self._retries = retries
+        self._seconds = seconds
+        self._allowed = access.allowed_origins
+        origins = frozenset(urls.origin(self._url(path)) for path in access.paths)
+        self._credentials = Credentials(access.credentials, origins)
+        self._moved: dict[str, httpx2.URL] = {}
+        self._failures: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def open(self, path: str) -> Document:
+        document = self._tried(path, lambda until: self._get(path, {}, until))
+        if document is None:
+            raise SourceError(
+                f"{urls.shown(path)} was answered with 304, and no version was asked about",
+                remedy="Mend the server: 304 is for conditional requests.",
+            )
+        return document
+
+    def open_if_changed(self, path: str, validators: Mapping[str, str | int]) -> Document | None:
+        conditions = _conditions(validators)
+        if not conditions:
+            return self.open(path)
+        return self._tried(path, lambda until: self._get(path, conditions, until))
+
+    def version(self, path: str) -> Validators:
+        return self._tried(path, lambda until: self._head(path, until))
+
+    def resolve(self, base: str, reference: str) -> str:
+        asked = self._url(base)
+        found = self._moved.get(str(asked), asked)
+        target = self._named(base, found, reference)
+        origins = {urls.origin(each) for each in (asked, found)}
+        allowed = self._allowed | origins | {_secured(origin) for origin in origins}
+        if urls.origin(target) not in allowed:
+            raise ForbiddenPathError(
+                f"{urls.shown(base)} names {urls.shown(target)}, which is of another origin",
+                remedy="Publish it beside the document, or list its origin in `allowed_origins` of this ingestor.",
+            )
+        return str(target)
+
+    def resolve_feed(self, registry: str, reference: str) -> str:
+        """A registry names feeds of whichever origin: those of the brands it lists."""
+        asked = self._url(registry)
+        return str(self._named(registry, self._moved.get(str(asked), asked), reference))
+
+    def _url(self, path: str) -> httpx2.URL:
+        """The URL that is meant by a path. Raises `SourceError`."""
+        if "://" not in path and _BARE_DOMAIN.fullmatch(path):
+            path = f"https://{path}{WELL_KNOWN_FEED}"
+        try:
+            return urls.parse(path, WEB)
+        except NetworkError as error:
+            raise _as_source_error(error) from error
+
+    def _named(self, base: str, url: httpx2.URL, reference: str) -> httpx2.URL:
+        try:
+            return urls.parse(str(url.join(reference)), WEB)
+        except httpx2.InvalidURL:
+            raise SourceError(f"{urls.shown(base)} names what is no URL", remedy="Correct the URL.") from None
+        except NetworkError as error:
+            raise _as_source_error(error) from error
+
+    def _tried(self, path: str, attempt: Callable[[float], T]) -> T:
+        """What an attempt returns, which is told until when it may take. What passes by itself is tried again."""
+        server = urls.origin(self._url(path))
+        if self._failures[server] >= _MAX_FAILURES:
+            raise UnreachableError(
+                f"{urls.shown(path)} was not asked for: {server} did not deliver {_MAX_FAILURES} others",
+                remedy="See to the server.",
+            )
+        until = time.monotonic() + self._seconds
+        for number in range(self._retries + 1):
+            try:
+                result = attempt(until)
+            except PassingError as error:
+                pause = _BACKOFF * 2**number if error.retry_after is None else error.retry_after
+                if number == self._retries or pause > _MAX_PAUSE or time.monotonic() + pause >= until:
+                    self._count_failure(server)
+                    raise
+                log.info("trying again", url=urls.shown(path), error=str(error), seconds=pause)
+                time.sleep(pause)
+            else:
+                self._failures.pop(server, None)
+                return result
+        raise AssertionError("unreachable")
+
+    def _count_failure(self, server: str) -> None:
+        with self._lock:
+            self._failures[server] += 1
+
+    def _get(self, path: str, conditions: Mapping[str, str], until: float) -> Document | None:
+        try:
+            with self._door.request(
+                "GET", str(self._url(path)), headers=_ASKED | dict(conditions), credentials=self._credentials,
+                until=until,
+            ) as answer:  # fmt: skip
+                self._note_move(path, answer)
+                if answer.status == 304 and _confirms(answer, conditions):
+                    return None
+                if answer.status != 304:
+                    return self._received(path, answer)
+        except NetworkError as error:
+            raise _as_source_error(error) from error
+        # A 304 that is about another version than the one that was asked about tells nothing.
+        return self._get(path, {}, until) if conditions else None
+
+    def _note_move(self, path: str, answer: Answer) -> None:
+        """What a document names is meant as seen from where it was found in the end."""
+        asked = self._url(path)
+        if answer.url != asked:
+            self._moved[str(asked)] = answer.url
+
+    def _head(self, path: str, until: float) -> Validators:
+        try:
+            with self._door.request(
+                "HEAD", str(self._url(path)), headers=_ASKED, credentials=self._credentials, until=until
+            ) as answer:
+                if answer.status in {400, 403, 405, 501}:  # it may know GET alone
+                    return {}
+                _require_success(path, answer)
+                for _ in answer.chunks():
+                    pass
+                return _validators(answer)
+        except NetworkError as error:
+            raise _as_source_error(error) from error
+
+    def _received(self, path: str, answer: Answer) -> Document:
+        _require_success(path, answer)
+        try:
+            stored, sha256 = spool(self._body(path, answer))
+        except DAMAGED as error:
+            raise SourceError(
+                f"{urls.shown(path)}: the compressed data is damaged ({error})",
+                remedy="Mend the server's compression, or publish the file again, whole.",
+            ) from error
+        except OSError as error:
+            raise cannot_spool(urls.shown(path), error) from error
+        document = Document(path, stored, sha256, _validators(answer), self._limits)
+        _refuse_error_page(path, document)
+        return document
+
+    def _body(self, path: str, answer: Answer) -> Iterator[bytes]:
+        """The body, unpacked as `Content-Encoding` says, while it is within the limits."""
+        told = urls.shown(path)
+        length = answer.headers.get("content-length", "")
+        if length.isdecimal() and len(length) < 20:
+            self._limits.check(told, packed=int(length), unpacked=0)
+        wire = size = 0
+
+        def received() -> Iterator[bytes]:
+            nonlocal wire
+            for chunk in answer.chunks():
+                wire += len(chunk)
+                self._limits.check(told, packed=wire, unpacked=0)
+                yield chunk
+
+        for chunk in _unpacking(path, answer)(received()):
+            size += len(chunk)
+            self._limits.check(told, packed=wire, unpacked=size)
+            yield chunk
+
+
+def basic_auth(username: str, password: str) -> dict[str, str]:
+    """The header of a user and password."""
+    return {"Authorization": "Basic " + b64encode(f"{username}:{password}".encode()).decode("ascii")}
+
+
+def _as_source_error(error: NetworkError) -> SourceError:
+    if isinstance(error, ForbiddenError):
+        return ForbiddenAddressError(str(error), remedy=error.remedy)
+    if error.transient:
+        return PassingError(str(error), remedy=error.remedy or "See to the server, or try again later.")
+    return SourceError(str(error), remedy=error.remedy)
+
+
+def _require_success(path: str, answer: Answer) -> None:
+    status, told = answer.status, f"{urls.shown(path)}: HTTP {answer.status}"
+    if status in {200, 203}:
+        return
+    if status == 404:
+        raise UnreachableError(f"{told}, there is no such document", remedy="Publish it, or correct the URL.")
+    if status == 410:
+        raise GoneError(f"{told}, the document is gone", remedy="Take it off what names it.")
+    if status in _REFUSED:
+        raise SourceError(
+            f"{told}, the server refuses", remedy="Check `headers`, `username` and `password` of this ingestor."
+        )
+    if status in _PASSING:
+        raise PassingError(f"{told}, the server is not able to answer", retry_after=_retry_after(answer))
+    raise SourceError(f"{told}, which is no document", remedy="Answer with 200 and the document.")
+
+
+def _refuse_error_page(path: str, document: Document) -> None:
+    """Servers in trouble, and portals before them, send their pages as if all was well."""
+    if bytes(document.stored[:512]).lstrip().startswith(b"<"):
+        document.close()
+        raise UnreachableError(
+            f"{urls.shown(path)}: HTTP 200 with a page of HTML or XML instead of the document",
+            remedy="Answer with an error status when there is an error.",
+        )
+
+
+def _unpacking(path: str, answer: Answer) -> Unpack:
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        return _as_it_is
+    if encoding not in ENCODINGS:
+        raise SourceError(
+            f"{urls.shown(path)} has the Content-Encoding {encoding[:50]!r}",
+            remedy=f"Use one of {', '.join(ENCODINGS)}.",
+        )
+    return ENCODINGS[encoding]
+
+
+def _as_it_is(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    yield from chunks
+
+
+def _conditions(validators: Mapping[str, str | int]) -> dict[str, str]:
+    """The header that asks for a document only if it is another version. The date alone is less than both."""
+    if etag := validators.get("etag"):
+        return {"If-None-Match": str(etag)}
+    if modified := validators.get("last_modified"):
+        return {"If-Modified-Since": str(modified)}
+    return {}
+
+
+def _confirms(answer: Answer, conditions: Mapping[str, str]) -> bool:
+    """Whether a 304 is about the version that was asked about, as far as it says."""
+    etag = answer.headers.get("etag")
+    asked = conditions.get("If-None-Match")
+    return bool(conditions) and (None in (etag, asked) or str(etag).removeprefix("W/") == str(asked).removeprefix("W/"))
+
+
+def _validators(answer: Answer) -> Validators:
+    """What tells this version from others: the ETag, else the date when it is old enough to."""
+    etag = answer.headers.get("etag", "").strip()
+    if _ETAG.fullmatch(etag):
+        return {"etag": etag}
+    modified = answer.headers.get("last-modified", "")
+    changed, now = _date(modified), _date(answer.headers.get("date", "")) or datetime.now(UTC)
+    if changed is not None and (now - changed).total_seconds() >= _SETTLED:
+        return {"last_modified": modified}
+    return {}
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """What the server asks to be waited, in seconds."""
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return min(float(text[:10]), _MAX_RETRY_AFTER)
+    date = _date(text)
+    return None if date is None else min(max((date - datetime.now(UTC)).total_seconds(), 0), _MAX_RETRY_AFTER)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _secured(origin: str) -> str:
+    """The same host by https, when the origin is http on its usual port."""
+    if origin.startswith("http://") and origin.endswith(":80"):
+        return f"https://{origin.removeprefix('http://').removesuffix(':80')}:443"
+    return origin
