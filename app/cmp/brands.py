@@ -5,7 +5,7 @@ from typing import Any
 
 from app.cmp.fields import Fields, key_text_field, plain_text, wrong_type
 from app.cmp.issues import Issue
-from app.cmp.limits import MAX_BRAND_NAME_BYTES
+from app.cmp.limits import MAX_BRAND_NAME_BYTES, MAX_NESTING
 from app.cmp.urns import brand_urn, domain_of, fits, is_urn, organization_of, organization_urn
 
 
@@ -13,12 +13,14 @@ from app.cmp.urns import brand_urn, domain_of, fits, is_urn, organization_of, or
 class ItemContext:
     """What an item does not say: whose feed it is in, and the brands the registry knows of that organization.
 
-    `brands` maps casefolded, trimmed names to URNs. `names` are the organization's names in URNs.
+    `brands` maps casefolded, trimmed names to URNs. `names` are the organization's names in URNs. `max_nesting` is how
+    deep an item may be nested.
     """
 
     organization_urn: str
     domain: str | None = None
     brands: dict[str, str] = field(default_factory=dict)
+    max_nesting: int = MAX_NESTING
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from mmap import mmap
 
 import msgspec
 
-from app.cmp.limits import MAX_ITEM_BYTES, MAX_LENIENT_REPAIR_BYTES, MAX_NESTING
+from app.cmp.limits import MAX_LENIENT_REPAIR_BYTES, MAX_NESTING
 from app.cmp.repair import repair
 
 Buffer = bytes | bytearray | memoryview | mmap
@@ -113,6 +113,16 @@ def _malformed(message: str, size: int, shift: int, original: Callable[[int], in
     return MalformedDocumentError(f"is not JSON: {reason}", shift + original(at))
 
 
+def nesting_of(item: Buffer) -> int:
+    """How deep arrays and objects stand in each other."""
+    depth = deepest = 0
+    for token in _TOKEN.finditer(item):
+        sign = item[token.start()]
+        depth += (sign in b"[{") - (sign in b"]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _too_deep(view: memoryview, shift: int) -> MalformedDocumentError:
     depth = deepest = place = 0
     for token in _TOKEN.finditer(view):
@@ -125,9 +135,9 @@ def _too_deep(view: memoryview, shift: int) -> MalformedDocumentError:
     return MalformedDocumentError(f"is nested more than {min(deepest, MAX_NESTING)} deep", shift + place)
 
 
-def find_long_string(document: Document) -> int | None:
-    """The offset of the first string longer than MAX_ITEM_BYTES."""
+def find_long_string(document: Document, limit: int) -> int | None:
+    """The offset of the first string longer than `limit` bytes."""
     for token in _STRING.finditer(memoryview(document.root)):
-        if token.end() - token.start() > MAX_ITEM_BYTES:
+        if token.end() - token.start() > limit:
             return document.shift + document.original(token.start())
     return None

@@ -2,11 +2,12 @@
 
 import msgspec
 
+from app.cmp.counting import is_bottomless
 from app.cmp.documents import Buffer, Document, MalformedDocumentError, open_document
 from app.cmp.fields import describe
 from app.cmp.issues import Issue
 from app.cmp.kinds import kind_of, type_names
-from app.cmp.limits import MAX_INDEX_BYTES, MAX_PLACES, MAX_TEXT, MAX_URL
+from app.cmp.limits import DEFAULT_LIMITS, MAX_INDEX_BYTES, MAX_PLACES, MAX_TEXT, MAX_URL, DocumentLimits
 from app.cmp.shards import Shard, read_members, read_shard, split_shard
 from app.cmp.text import clean
 from app.cmp.urns import normalize_organization_urn
@@ -60,7 +61,7 @@ _SHARDS = b'"shards"'
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def parse_index(data: Buffer) -> FeedIndex | None:
+def parse_index(data: Buffer, limits: DocumentLimits = DEFAULT_LIMITS) -> FeedIndex | None:
     """The feed's index, or None when the document is itself a shard. Raises MalformedDocumentError when it is
     neither, or when a shard entry cannot be read: then the publication is not known as a whole."""
     if memoryview(data).nbytes > MAX_INDEX_BYTES:
@@ -73,10 +74,10 @@ def parse_index(data: Buffer) -> FeedIndex | None:
         if members.list is not None or kind_of(members.kind) is not None:
             return None
         raise MalformedDocumentError("is neither a feed index nor a list of items", document.shift)
-    return _read_index(document)
+    return _read_index(document, limits)
 
 
-def _read_index(document: Document) -> FeedIndex:
+def _read_index(document: Document, limits: DocumentLimits) -> FeedIndex:
     try:
         index = _INDEX.decode(document.root)
     except _UNREADABLE as error:
@@ -85,7 +86,7 @@ def _read_index(document: Document) -> FeedIndex:
     if "productfeedindex" not in type_names(index.kind):
         issues.append(Issue("index-type-missing", "The index has no `@type` ProductFeedIndex.", "@type"))
     organization = _organization(index, issues)
-    shards = _shards(document, index.shards, issues)
+    shards = _shards(document, index.shards, issues, limits.shards)
     return FeedIndex(
         _text(index.version), _text(index.last_updated), organization, _total(index, shards, issues), shards, issues
     )
@@ -110,13 +111,17 @@ def _organization(index: _Index, issues: list[Issue]) -> str | None:
     return urn
 
 
-def _shards(document: Document, raw: msgspec.Raw, issues: list[Issue]) -> list[ShardRef]:
+def _shards(document: Document, raw: msgspec.Raw, issues: list[Issue], limit: int) -> list[ShardRef]:
     first = bytes(memoryview(raw)[:1])
     if first not in (b"[", b"{", b'"'):
         raise MalformedDocumentError(
             "lists no shards: `shards` is not a list", document.offset_of(raw, document.find(_SHARDS))
         )
-    entries = _ENTRIES.decode(raw) if first == b"[" else [raw]
+    too_many = is_bottomless(raw, limit)
+    entries = [] if too_many else _ENTRIES.decode(raw) if first == b"[" else [raw]
+    if too_many or len(entries) > limit:
+        reason = f"lists more than {limit} shards (MAX_SHARDS_PER_FEED)"
+        raise MalformedDocumentError(reason, document.offset_of(raw, document.find(_SHARDS)))
     listed: dict[str, ShardRef] = {}
     bare = relative = repeated = 0
     for number, entry in enumerate(entries, 1):

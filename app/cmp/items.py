@@ -9,6 +9,7 @@ import msgspec
 
 from app.cmp.brands import ItemContext, read_brand
 from app.cmp.categories import cut_path, normalize_path, path_of_list
+from app.cmp.documents import nesting_of
 from app.cmp.fields import Fields, describe, image_field, key_text_field, listed, text_field, url_field
 from app.cmp.identity import (
     UnusableItemError,
@@ -53,6 +54,7 @@ def parse_item(raw: msgspec.Raw | bytes, context: ItemContext) -> ParsedItem | R
     """The product or group in an item's bytes, or why there is none. Issues carry no position yet."""
     issues: list[Issue] = []
     try:
+        _refuse_deep(raw, context.max_nesting)
         fields = _decode(raw, issues)
         kind = kind_of(fields.get("@type"))
         if kind == "product":
@@ -89,6 +91,14 @@ def _decode(raw: msgspec.Raw | bytes, issues: list[Issue]) -> Fields:
         found = describe(value)
         raise UnusableItemError("item-not-object", f"The item is {found}.", "", found)
     return value
+
+
+def _refuse_deep(raw: msgspec.Raw | bytes, limit: int) -> None:
+    if memoryview(raw).nbytes <= 2 * limit:
+        return
+    data = bytes(raw)
+    if data.count(b"{") + data.count(b"[") > limit and nesting_of(data) > limit:
+        raise UnusableItemError("item-too-deep", f"The item is nested more than {limit} deep (MAX_NESTING).")
 
 
 def _refuse_large(data: bytes) -> None:

@@ -4,6 +4,7 @@ B-tree entries may take 2.7 kB, tsvectors 1 MB, and text may hold neither NUL no
 columns that carry a b-tree index are therefore in UTF-8 bytes, all others in characters.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -14,6 +15,26 @@ MAX_ITEM_BYTES = 16 * 1024 * 1024
 
 MAX_NESTING = 512
 """Depth of arrays and objects. Deeper documents may exhaust the interpreter's stack and are refused."""
+
+MAX_SHARDS = 10_000
+"""Shards of a feed."""
+
+MAX_ITEMS = 1_000_000
+"""Items of a shard."""
+
+
+@dataclass(frozen=True)
+class DocumentLimits:
+    """How much a node takes of a document. What exceeds it fails the document, or the item that is nested too deep.
+    `item_bytes` is for a string anywhere too."""
+
+    shards: int = MAX_SHARDS
+    items: int = MAX_ITEMS
+    item_bytes: int = MAX_ITEM_BYTES
+    nesting: int = MAX_NESTING
+
+
+DEFAULT_LIMITS = DocumentLimits()
 
 MAX_LENIENT_REPAIR_BYTES = 64 * 1024 * 1024
 """Up to this size a document that is almost JSON (bare NaN, raw control characters) is repaired in memory."""

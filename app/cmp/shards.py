@@ -4,10 +4,11 @@ from typing import Literal
 
 import msgspec
 
+from app.cmp.counting import is_bottomless
 from app.cmp.documents import Buffer, Document, MalformedDocumentError, find_long_string, open_document
 from app.cmp.issues import Issue
 from app.cmp.kinds import kind_of
-from app.cmp.limits import MAX_ITEM_BYTES
+from app.cmp.limits import DEFAULT_LIMITS, DocumentLimits
 
 _LIST_ITEM_TYPES = frozenset({"listitem", "datafeeditem"})
 
@@ -64,12 +65,13 @@ def split_shard(data: Buffer) -> list[msgspec.Raw]:
     return read_shard(data).items
 
 
-def read_shard(data: Buffer) -> Shard:
+def read_shard(data: Buffer, limits: DocumentLimits = DEFAULT_LIMITS) -> Shard:
     """An ItemList, an array, or a single item; ListItems are unwrapped. An item of any JSON type is kept: the
     verdict on it is `parse_item`'s. Raises MalformedDocumentError."""
     document = open_document(data)
-    items, issues = _split(document)
-    _refuse_oversized(document, items)
+    items, issues = _split(document, limits.items)
+    _refuse_many(document, items, limits.items)
+    _refuse_oversized(document, items, limits.item_bytes)
     if document.repairs:
         issues.append(Issue("shard-repaired", f"The shard held {', '.join(document.repairs)}."))
     return Shard(items, issues)
@@ -85,20 +87,22 @@ def read_members(document: Document) -> Members:
         raise MalformedDocumentError(f"has members that cannot be read: {error}", document.shift) from error
 
 
-def _split(document: Document) -> tuple[list[msgspec.Raw], list[Issue]]:
+def _split(document: Document, limit: int) -> tuple[list[msgspec.Raw], list[Issue]]:
     if document.first == b"[":
+        _refuse_bottomless(document, document.root, limit)
         return unwrap(document.root)
     members = read_members(document)
     if members.list is not None:
-        return _listed(document, members.list)
+        return _listed(document, members.list, limit)
     if kind_of(members.kind) is not None:
         return [document.root], []
     raise MalformedDocumentError("is neither a list of items nor an item", document.shift)
 
 
-def _listed(document: Document, member: msgspec.Raw) -> tuple[list[msgspec.Raw], list[Issue]]:
+def _listed(document: Document, member: msgspec.Raw, limit: int) -> tuple[list[msgspec.Raw], list[Issue]]:
     first = bytes(memoryview(member)[:1])
     if first == b"[":
+        _refuse_bottomless(document, member, limit)
         return unwrap(member)
     if first == b"{":
         return [_unwrapped(member)], []
@@ -138,20 +142,34 @@ def _disorder(listed: list[_ListItem]) -> list[Issue]:
     return []
 
 
-def _refuse_oversized(document: Document, items: list[msgspec.Raw]) -> None:
+def _refuse_bottomless(document: Document, array: msgspec.Raw, limit: int) -> None:
+    if is_bottomless(array, limit):
+        raise _too_many(document, limit)
+
+
+def _refuse_many(document: Document, items: list[msgspec.Raw], limit: int) -> None:
+    if len(items) > limit:
+        raise _too_many(document, limit)
+
+
+def _too_many(document: Document, limit: int) -> MalformedDocumentError:
+    return MalformedDocumentError(f"holds more than {limit} items (MAX_ITEMS_PER_SHARD)", document.shift)
+
+
+def _refuse_oversized(document: Document, items: list[msgspec.Raw], limit: int) -> None:
     size = memoryview(document.root).nbytes
-    if size <= MAX_ITEM_BYTES:
+    if size <= limit:
         return
     seen = 0
     for position, item in enumerate(items, 1):
         length = memoryview(item).nbytes
-        if length > MAX_ITEM_BYTES:
-            place = find_long_string(document)
+        if length > limit:
+            place = find_long_string(document, limit)
             offset = place if place is not None else document.offset_of(item, seen)
-            limit = f"the limit is {MAX_ITEM_BYTES} bytes"
-            raise MalformedDocumentError(f"item {position} takes {length} bytes, {limit}", offset)
+            told = f"the limit is {limit} bytes (MAX_ITEM_BYTES)"
+            raise MalformedDocumentError(f"item {position} takes {length} bytes, {told}", offset)
         seen += length
     beside = size - seen - len(items) * _WRAPPING
-    place = find_long_string(document) if beside > MAX_ITEM_BYTES else None
+    place = find_long_string(document, limit) if beside > limit else None
     if place is not None:
-        raise MalformedDocumentError(f"holds a string of more than {MAX_ITEM_BYTES} bytes", place)
+        raise MalformedDocumentError(f"holds a string of more than {limit} bytes (MAX_ITEM_BYTES)", place)

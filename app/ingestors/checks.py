@@ -13,7 +13,7 @@ from app.core.logging import in_this_context
 from app.db.session import Database
 from app.ingestors.base import SourceError
 from app.ingestors.config import IngestorEntry
-from app.ingestors.handlers.reading import FeedRequest, PublicationReader
+from app.ingestors.handlers.reading import FeedRequest, PublicationReader, document_limits
 from app.ingestors.sources.base import BaseSource
 from app.net.urls import shown
 from app.services import feeds, organizations
@@ -57,7 +57,8 @@ def has_updates(database: Database, entry: IngestorEntry, organization_id: int, 
         state = feeds.find_feed(connection, organization_id)
     assert state is not None  # noqa: S101 - the organization was found by it
     source = entry.source(settings)
-    request = FeedRequest(entry.name, entry.source_type, path, publisher, entry.options_hash())
+    limits = document_limits(settings)
+    request = FeedRequest(entry.name, entry.source_type, path, publisher, entry.options_hash(), limits=limits)
     if state.context_hash == request.context_hash and _is_as_seen(source, state):
         return False
     reading = PublicationReader(source).look(request, state)

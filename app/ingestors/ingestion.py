@@ -17,7 +17,7 @@ from app.db.session import Database, DatabaseFailedError, is_away
 from app.ingestors.base import IngestorError, ProcessingError, SourceError, ValidationError
 from app.ingestors.config import IngestorEntry
 from app.ingestors.handlers.feed import FeedFailedError, FeedHandler, FeedHeldError
-from app.ingestors.handlers.reading import FeedRequest
+from app.ingestors.handlers.reading import FeedRequest, document_limits
 from app.ingestors.handlers.registry import RegistryHandler, RegistryReport
 from app.ingestors.handlers.vector import VectorHandler
 from app.ingestors.helpers import Helpers
@@ -167,7 +167,7 @@ class Ingestion:
     def _organization_named_by(self, path: str) -> str:
         with self._source.open(path) as document:
             try:
-                index = parse_index(document.content())
+                index = parse_index(document.content(), document_limits(self._settings))
             except MalformedDocumentError as error:
                 raise ValidationError(f"{path}: {error}", remedy="Mend the index.") from error
         if index is None or index.organization_urn is None:
@@ -242,6 +242,7 @@ class Ingestion:
             full=self._options.full,
             accept_deletions=self._options.accept_deletions,
             max_delete_fraction=self._settings.max_delete_fraction,
+            limits=document_limits(self._settings),
         )
         handler = FeedHandler(self._database, self._source, run, self._progress, self._helpers)
         try:

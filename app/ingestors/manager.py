@@ -11,7 +11,7 @@ from app.db import schema
 from app.db.session import Database, LiveDatabase, connect, dry_run
 from app.ingestors.checks import EntryCheck, check_entries, has_updates
 from app.ingestors.config import IngestionConfig, IngestorEntry, load_config, unlisted_entry
-from app.ingestors.handlers.reading import FeedRequest
+from app.ingestors.handlers.reading import FeedRequest, document_limits
 from app.ingestors.handlers.staging import help_with
 from app.ingestors.handlers.vector import VectorHandler
 from app.ingestors.helpers import Helpers, NoHelpers
@@ -130,7 +130,8 @@ class IngestorManager:
             state = feeds.find_feed(connection, organization_id)
         if state is None or state.revision != revision:
             return 0
-        request = FeedRequest(ingestor, source_type, path, publisher, entry.options_hash(), full=full)
+        limits = document_limits(self._settings)
+        request = FeedRequest(ingestor, source_type, path, publisher, entry.options_hash(), full=full, limits=limits)
         with structlog.contextvars.bound_contextvars(run=str(run_id), ingestor=ingestor, organization=publisher.urn):
             return help_with(self._database, entry.source(self._settings), run_id, request, state)
 

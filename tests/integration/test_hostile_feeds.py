@@ -97,7 +97,10 @@ def test_a_string_of_100_mb_fails_its_shard(node: Node, folder: FeedFolder) -> N
     folder.shard("b.json").write_bytes(head + b'"' + b"x" * 100_000_000 + b'"}]')
     run = node.run()
     assert run["status"] == "failed"
-    assert f"b.json: item 1 takes 100000044 bytes, the limit is 16777216 bytes (at byte {len(head)})" in run["error"]
+    assert (
+        f"b.json: item 1 takes 100000044 bytes, the limit is 16777216 bytes (MAX_ITEM_BYTES) (at byte {len(head)})"
+        in run["error"]
+    )
     assert node.products() == {"1": "Lamp 1", "2": "Lamp 2"}
 
 

@@ -9,7 +9,9 @@ from psycopg.types.json import Jsonb
 
 from app.cmp.feed import FeedIndex, MalformedDocumentError, ShardRef, parse_index
 from app.cmp.issues import Issue
+from app.cmp.limits import DEFAULT_LIMITS, DocumentLimits
 from app.cmp.recipe import RECIPE
+from app.core.config import Settings
 from app.db.publication import Publication, PublishedShard, Seen, SeenDocument
 from app.db.staging import IssueRow, StagingTables
 from app.ingestors.base import ForbiddenAddressError, ForbiddenPathError, SourceError, UnreachableError
@@ -21,6 +23,16 @@ from app.services.organizations import Publisher
 _CODES = {
     UnreachableError: "shard-missing", ForbiddenPathError: "path-outside", ForbiddenAddressError: "address-forbidden",
 }  # fmt: skip
+
+
+def document_limits(settings: Settings) -> DocumentLimits:
+    """What the settings say of how much is taken of a document."""
+    return DocumentLimits(
+        shards=settings.max_shards_per_feed,
+        items=settings.max_items_per_shard,
+        item_bytes=settings.max_item_bytes,
+        nesting=settings.max_nesting,
+    )
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,7 @@ class FeedRequest:
     full: bool = False
     accept_deletions: bool = False
     max_delete_fraction: float = 0.2
+    limits: DocumentLimits = DEFAULT_LIMITS
 
     @property
     def context_hash(self) -> bytes:
@@ -189,7 +202,7 @@ class PublicationReader:
             _list_as_seen(reading, Fetched.as_seen(path, before))
             return None
         try:
-            index = parse_index(document.content())
+            index = parse_index(document.content(), reading.request.limits)
         except (SourceError, MalformedDocumentError) as error:
             document.close()
             reading.fail(Issue("index-unreadable", f"{shown(path)}: {error}"), transient=False)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from dataclasses import replace as changed
 from typing import Any
 from uuid import UUID
 
@@ -117,10 +118,12 @@ class ShardReader:
         """Stages what changed of a shard, and its items at `forced` positions; with `replace` in place of what is
         staged of it."""
         ref, known = reading.refs[ordinal], reading.known(reading.refs[ordinal])
-        stager = ShardStager(ordinal, ref.url, reading.request.publisher.context, known.id if known else None, forced)
+        limits = reading.request.limits
+        context = changed(reading.request.publisher.context, max_nesting=limits.nesting)
+        stager = ShardStager(ordinal, ref.url, context, known.id if known else None, forced)
         with self._parsing:
             self._prepare(reading)
-            shard = read_shard(document.content())
+            shard = read_shard(document.content(), limits)
             with self._database.transaction(durable=False) as connection:
                 if replace:
                     self._tables.forget(connection, ordinal, ref.url)

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.cmp import shards
+from app.cmp import counting
 from app.cmp.feed import MalformedDocumentError, ShardRef, parse_index, read_shard, split_shard
 from app.cmp.items import ItemContext, ParsedItem, parse_item
+from app.cmp.limits import DocumentLimits
 from app.cmp.shards import Members
 from tests.unit.cmp.samples import GROUP, ORGANIZATION, PRODUCT, encode, item_list
 
@@ -176,12 +177,40 @@ def test_a_long_string_fails_the_shard_at_its_first_byte() -> None:
     assert caught.value.offset == len(head)
 
 
-def test_a_large_item_fails_the_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "MAX_ITEM_BYTES", 1000)
+def test_a_large_item_fails_the_shard() -> None:
+    limits = DocumentLimits(item_bytes=1000)
     data = b'[{"a": 1}, {"b": [' + b"1," * 1000 + b"1]}]"
     with pytest.raises(MalformedDocumentError, match="item 2") as caught:
-        split_shard(data)
+        read_shard(data, limits)
     assert caught.value.offset == data.index(b'{"b"')
+
+
+def test_too_many_items_fail_the_shard() -> None:
+    for data in (encode([PRODUCT] * 4), encode({"itemListElement": [PRODUCT] * 4})):
+        assert len(read_shard(data, DocumentLimits(items=4)).items) == 4
+        with pytest.raises(MalformedDocumentError, match=r"more than 3 items \(MAX_ITEMS_PER_SHARD\)"):
+            read_shard(data, DocumentLimits(items=3))
+
+
+def test_too_many_shards_fail_the_index() -> None:
+    data = index(shards=["a.json", "b.json", "c.json"])
+    assert len(parse_index(data, DocumentLimits(shards=3)).shards) == 3
+    with pytest.raises(MalformedDocumentError, match=r"more than 2 shards \(MAX_SHARDS_PER_FEED\)"):
+        parse_index(data, DocumentLimits(shards=2))
+
+
+@pytest.mark.parametrize("element", [b"1", b"{}", b"[]", b'""', b'[",",{"a":[1,2]}]', b'"\\","'])
+def test_elements_are_counted_before_they_are_listed(monkeypatch: pytest.MonkeyPatch, element: bytes) -> None:
+    """Many tiny elements take sixty times their bytes once they are listed."""
+    monkeypatch.setattr(counting, "_HARMLESS", 10)
+    array = b" [" + b" , ".join([element] * 20) + b"]"
+    for data, read in ((array, read_shard), (b'{"itemListElement":%b}' % array, read_shard)):
+        assert len(read(data, DocumentLimits(items=20)).items) == 20
+        with pytest.raises(MalformedDocumentError, match="more than 19 items"):
+            read(data, DocumentLimits(items=19))
+    listed = b'{"@type":"ProductFeedIndex","shards":%b}' % array
+    with pytest.raises(MalformedDocumentError, match="more than 19 shards"):
+        parse_index(listed, DocumentLimits(shards=19))
 
 
 def test_a_shard_is_not_asked_twice_what_it_lists() -> None:

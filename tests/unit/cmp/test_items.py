@@ -439,3 +439,16 @@ def test_any_depth_gets_a_verdict(depth: int, field: str) -> None:
 def test_what_is_accepted_can_be_shown_whole_and_exact(raw, price):
     assert parse_item(raw, CONTEXT).kind == "product"
     assert decode_item(raw)["x"] == price
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_how_deep_an_item_is_nested_is_limited(opening: str, closing: str) -> None:
+    context = ItemContext(ORGANIZATION, max_nesting=10)
+
+    def nested(depth: int) -> ParsedItem | RejectedItem:
+        inner = opening * depth + "1" + closing * depth
+        return parse_item(encode(product() | {"x": "INNER"}).replace(b'"INNER"', inner.encode()), context)
+
+    assert isinstance(nested(9), ParsedItem)
+    assert [issue.code for issue in nested(10).issues if issue.severity == "error"] == ["item-too-deep"]
+    assert "MAX_NESTING" in nested(10).issues[-1].message
