@@ -91,15 +91,21 @@ def canonical_host(host: str) -> str:
     """A host's name, or its address in the usual spelling. Raises `InvalidUrlError` for other spellings of addresses
     (decimal, octal, hexadecimal, shortened), which programs read in different ways."""
     name = host.lower().removeprefix("[").removesuffix("]").removesuffix(".")
-    try:
+    if is_address(name):
         return str(ip_address(name))
-    except ValueError:
-        pass
     if not _NAME.fullmatch(name) or len(name) > 253:
         raise InvalidUrlError(f"{host!r} is no host's name", remedy="Correct the URL.")
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         raise InvalidUrlError(f"{host!r} is an odd spelling of an address", remedy="Write the host's name.")
     return name
+
+
+def is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def require_open(host: str, port: int, addresses: Iterable[str], opened: OpenedHosts) -> list[Address]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpcore2
 
-from app.net.addresses import Address, OpenedHosts, canonical_host, require_open
+from app.net.addresses import Address, OpenedHosts, canonical_host, is_address, require_open
 from app.net.errors import ForbiddenError
 
 Resolve = Callable[[str, int], list[str]]
@@ -53,7 +53,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
     def _addresses(self, host: str, port: int) -> list[Address]:
         name = canonical_host(host)
         try:
-            found = self._resolve(name, port)
+            found = [name] if is_address(name) else self._resolve(name, port)
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             raise httpcore2.ConnectError(f"the name cannot be resolved: {reason or error}") from error

@@ -73,17 +73,24 @@ class Credentials:
 class Answer:
     """What a server answered: the headers, and the body as it comes over the wire."""
 
-    def __init__(self, url: httpx2.URL, response: httpcore2.Response, wait: "_Wait") -> None:
+    def __init__(self, method: str, url: httpx2.URL, response: httpcore2.Response, wait: "_Wait") -> None:
         self.url = url
         self.status = response.status
         self.headers = httpx2.Headers(response.headers)
         self._response = response
         self._wait = wait
+        self.has_no_body = method == "HEAD" or self.status in {204, 304}
 
     def chunks(self) -> Iterator[bytes]:
         """The body, not unpacked. Raises `NetworkError` when it does not come whole."""
         with _translated(self.url, self._wait):
             yield from self._response.iter_stream()
+
+    def finish(self) -> None:
+        """Makes the connection fit for the next request, if the answer has no body."""
+        if self.has_no_body:
+            for _ in self.chunks():
+                pass
 
 
 @dataclass
@@ -148,7 +155,7 @@ class Door:
             try:
                 wait.has_headers = True
                 deadline.set(limit)
-                yield Answer(url, response, wait)
+                yield Answer(method, url, response, wait)
             finally:
                 response.close()
                 wait.has_headers = False
@@ -236,7 +243,9 @@ def _translated(url: httpx2.URL, wait: _Wait) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
+    """What went wrong, without the strangers' bytes that the reason may quote."""
+    told = str(error).partition("bytearray(")[0].strip().rstrip(".:")
+    return told[:200] or type(error).__name__
 
 
 def _trusted(ca_bundle: Path | None) -> ssl.SSLContext:

@@ -6,8 +6,13 @@ from typing import Any
 import pytest
 
 from app.core.config import Settings
+from app.ingestors.handlers.feed import FeedFailedError, FeedHandler
+from app.ingestors.handlers.reading import FeedRequest
+from app.ingestors.helpers import NoHelpers
+from app.ingestors.progress import NoProgress
 from app.ingestors.sources import remote
 from app.ingestors.validation import validate
+from app.services import feeds, organizations, runs, starts
 from tests.support.feeds import ORGANIZATION, FeedFolder, encode, item_list, organization_entry, product
 from tests.support.nodes import Node
 from tests.support.web import Exchange, Site, WebServer
@@ -141,6 +146,48 @@ def test_what_a_bad_attempt_learned_is_kept_and_not_mistaken(web: Node, site: We
     report = web.run(steps=("feed",))
     assert report["feed"]["products"]["updated"] == 1
     assert report["feed"]["shards"] == {"read": 1, "unchanged": 2, "failed": 0}
+
+
+def test_an_index_that_becomes_a_shard_is_not_mistaken_for_it(
+    web: Node, site: WebServer, folder: FeedFolder, settings: Settings
+) -> None:
+    """What is known of a document's version, and what it lists, stay together through a failed attempt."""
+    big(folder, shards=1, each=2)
+    web.run()
+    folder.index.write_bytes(encode(item_list(product(0), product(1), product(2))))
+    web.settings = settings.model_copy(update={"max_items_per_shard": 2})
+    entry = {"name": "acme", "source_type": "remote", "registry": f"{site.url}/registry.json"}
+    web.configure(entry)
+    assert "MAX_ITEMS_PER_SHARD" in str(web.start()["runs"][0]["error"])
+    web.settings = settings
+    web.configure(entry)
+    assert web.run()["status"] == "success"
+    assert web.products() == {"0": "Lamp 0", "1": "Lamp 1", "2": "Lamp 2"}
+
+
+def test_when_to_come_back_is_passed_on(node: Node, folder: FeedFolder, settings: Settings) -> None:
+    site = Site(folder.path)
+
+    def respond(exchange: Exchange) -> None:
+        exchange.reply(503, retry_after="1234") if exchange.path == "/feed/b.json" else site(exchange)
+
+    with WebServer(respond) as server:
+        big(folder, shards=2)
+        node.settings = settings
+        node.configure({"name": "acme", "source_type": "remote", "registry": f"{server.url}/registry.json"})
+        assert node.run(steps=("registry",))["status"] == "success"
+        entry = node.manager._config.entry("acme")
+        with node.database.transaction() as connection:
+            [(organization, _)] = organizations.owned(connection, "acme")
+            publisher = organizations.publisher(connection, organization)
+            state = feeds.open_feed(connection, organization, "acme", "remote", f"{server.url}/feed/index.json")
+        request = FeedRequest("acme", "remote", f"{server.url}/feed/index.json", publisher)
+        with starts.opened(node.database, "acme", 60) as start, runs.claimed(node.database, start, organization) as run:
+            handler = FeedHandler(node.database, entry.source(settings), run, NoProgress(), NoHelpers())
+            with pytest.raises(FeedFailedError) as caught:
+                handler.ingest(request)
+        assert (caught.value.transient, caught.value.retry_after) == (True, 1234)
+        assert state.revision == 0
 
 
 @pytest.mark.parametrize("gone", [404, 410, 500])

@@ -38,7 +38,8 @@ class Exchange:
         if "Transfer-Encoding" not in given and status != 304:
             given.setdefault("Content-Length", str(len(body)))
         head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
-        self.send(f"HTTP/1.1 {status} Told\r\n{head}\r\n".encode("latin-1") + (b"" if self.method == "HEAD" else body))
+        without_body = self.method == "HEAD" or status == 304
+        self.send(f"HTTP/1.1 {status} Told\r\n{head}\r\n".encode("latin-1") + (b"" if without_body else body))
 
     def hang_up(self) -> None:
         self.keep = False
@@ -54,6 +55,7 @@ class WebServer:
     respond: Respond
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
+    port: int = 0
     requests: list[Exchange] = field(default_factory=list)
     connections: int = 0
     sent: int = 0
@@ -62,7 +64,7 @@ class WebServer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
-        self._server = _Listener((self.host, 0), _Handler, bind_and_activate=True)
+        self._server = _Listener((self.host, self.port), _Handler, bind_and_activate=True)
         self._server.web = self
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,7 +1,7 @@
 """A publication as it is read: its index, the versions of its shards, and what of them need not be read again."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -148,16 +148,24 @@ class Reading:
         listed = self.listed if self.index and self.index.validators else None
         if self.problems and self.state.seen:
             told = self._kept(self.state.seen) | told
-            listed = listed if self.index else self.state.seen.index
+            if self.index is None and self._is_own_as_before(told):
+                listed = self.state.seen.index
         is_whole = len(self.fetched) == len(self.refs) and all(document.validators for document in documents)
         return Seen(told, self.fingerprint if is_whole else None, listed) if told else None
 
+    def _is_own_as_before(self, told: Mapping[str, SeenDocument]) -> bool:
+        """Whether what is known of the feed's own document is what was known before: then so is what it lists."""
+        assert self.state.seen is not None  # noqa: S101 - asked for only then
+        return told.get(self.request.path) == self.state.seen.documents.get(self.request.path)
+
     def _kept(self, seen: Seen) -> dict[str, SeenDocument]:
-        """What stays known besides what was fetched now: the index, and shards as they are in the catalogue."""
+        """What stays known besides what was fetched now: shards as they are in the catalogue, and the feed's own
+        document if it could not be had."""
         merged = {shard.bytes_hash for shard in self.state.shards.values()}
         kept = {path: each for path, each in seen.documents.items() if each.sha256 in merged}
-        if index := seen.documents.get(self.request.path):
-            kept[self.request.path] = index
+        kept.pop(self.request.path, None)
+        if self.index is None and (own := seen.documents.get(self.request.path)):
+            kept[self.request.path] = own
         return kept if len(kept) <= 2 * len(merged) + 1 else {}
 
     def fail(self, issue: Issue, *, transient: bool, retry_after: float | None = None) -> None:

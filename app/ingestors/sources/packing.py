@@ -9,7 +9,7 @@ import zstandard
 CHUNK = 1024 * 1024
 # What is unpacked at once. Each of many tiny members costs a copy of the rest of its slice; and what a slice of zstd
 # unpacks to cannot be bounded: four bytes may stand for 128 KiB.
-_GZIP_SLICE, _ZSTD_SLICE = 16 * 1024, 1024
+_GZIP_SLICE, _ZSTD_SLICE = 16 * 1024, 128
 _MAX_WINDOW = 128 * 1024 * 1024
 
 DAMAGED = (zlib.error, zstandard.ZstdError, brotli.error, EOFError)

@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -34,6 +35,7 @@ _MAX_RETRY_AFTER = 86_400.0
 _MAX_FAILURES = 5  # documents in a row that a server did not deliver; the others are not asked for any more
 _ETAG = re.compile(r"[!-~ ]{1,512}")
 _BARE_DOMAIN = re.compile(r"[^/?#@\s]+")
+_WITHOUT_HEAD = frozenset({400, 403, 405, 501})  # servers, and signed URLs, that know GET alone
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524})
 _REFUSED = frozenset({401, 403, 407})
 
@@ -68,19 +70,13 @@ class RemoteSource(BaseSource):
         self._lock = threading.Lock()
 
     def open(self, path: str) -> Document:
-        document = self._tried(path, lambda until: self._get(path, {}, until))
-        if document is None:
-            raise SourceError(
-                f"{urls.shown(path)} was answered with 304, and no version was asked about",
-                remedy="Mend the server: 304 is for conditional requests.",
-            )
-        return document
+        return self._tried(path, lambda until: self._get(path, until))
 
     def open_if_changed(self, path: str, validators: Mapping[str, str | int]) -> Document | None:
         conditions = _conditions(validators)
         if not conditions:
             return self.open(path)
-        return self._tried(path, lambda until: self._get(path, conditions, until))
+        return self._tried(path, lambda until: self._get_if_changed(path, conditions, until))
 
     def version(self, path: str) -> Validators:
         return self._tried(path, lambda until: self._head(path, until))
@@ -148,41 +144,45 @@ class RemoteSource(BaseSource):
         with self._lock:
             self._failures[server] += 1
 
-    def _get(self, path: str, conditions: Mapping[str, str], until: float) -> Document | None:
+    def _get(self, path: str, until: float) -> Document:
+        with self._answer("GET", path, {}, until) as answer:
+            return self._received(path, answer)
+
+    def _get_if_changed(self, path: str, conditions: Mapping[str, str], until: float) -> Document | None:
+        with self._answer("GET", path, conditions, until) as answer:
+            if answer.status != 304:
+                return self._received(path, answer)
+            if _confirms(answer, conditions):
+                return None
+        # It is about another version than the one that was asked about, and so tells nothing.
+        return self._get(path, until)
+
+    def _head(self, path: str, until: float) -> Validators:
+        with self._answer("HEAD", path, {}, until) as answer:
+            if answer.status in _WITHOUT_HEAD:
+                return {}
+            _require_success(path, answer)
+            return _validators(answer)
+
+    @contextmanager
+    def _answer(self, method: str, path: str, conditions: Mapping[str, str], until: float) -> Iterator[Answer]:
+        """The answer to a request. Whatever is wrong with it is told as a `SourceError`."""
+        asked, headers = str(self._url(path)), _ASKED | dict(conditions)
         try:
             with self._door.request(
-                "GET", str(self._url(path)), headers=_ASKED | dict(conditions), credentials=self._credentials,
-                until=until,
-            ) as answer:  # fmt: skip
+                method, asked, headers=headers, credentials=self._credentials, until=until
+            ) as answer:
                 self._note_move(path, answer)
-                if answer.status == 304 and _confirms(answer, conditions):
-                    return None
-                if answer.status != 304:
-                    return self._received(path, answer)
+                yield answer
+                answer.finish()
         except NetworkError as error:
             raise _as_source_error(error) from error
-        # A 304 that is about another version than the one that was asked about tells nothing.
-        return self._get(path, {}, until) if conditions else None
 
     def _note_move(self, path: str, answer: Answer) -> None:
         """What a document names is meant as seen from where it was found in the end."""
         asked = self._url(path)
         if answer.url != asked:
             self._moved[str(asked)] = answer.url
-
-    def _head(self, path: str, until: float) -> Validators:
-        try:
-            with self._door.request(
-                "HEAD", str(self._url(path)), headers=_ASKED, credentials=self._credentials, until=until
-            ) as answer:
-                if answer.status in {400, 403, 405, 501}:  # it may know GET alone
-                    return {}
-                _require_success(path, answer)
-                for _ in answer.chunks():
-                    pass
-                return _validators(answer)
-        except NetworkError as error:
-            raise _as_source_error(error) from error
 
     def _received(self, path: str, answer: Answer) -> Document:
         _require_success(path, answer)
@@ -247,6 +247,8 @@ def _require_success(path: str, answer: Answer) -> None:
         )
     if status in _PASSING:
         raise PassingError(f"{told}, the server is not able to answer", retry_after=_retry_after(answer))
+    if status == 304:
+        raise SourceError(f"{told}, and no version was asked about", remedy="Answer so to conditional requests alone.")
     raise SourceError(f"{told}, which is no document", remedy="Answer with 200 and the document.")
 
 
@@ -289,7 +291,7 @@ def _confirms(answer: Answer, conditions: Mapping[str, str]) -> bool:
     """Whether a 304 is about the version that was asked about, as far as it says."""
     etag = answer.headers.get("etag")
     asked = conditions.get("If-None-Match")
-    return bool(conditions) and (None in (etag, asked) or str(etag).removeprefix("W/") == str(asked).removeprefix("W/"))
+    return None in (etag, asked) or str(etag).removeprefix("W/") == str(asked).removeprefix("W/")
 
 
 def _validators(answer: Answer) -> Validators:

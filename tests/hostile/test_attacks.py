@@ -1,0 +1,136 @@
+"""Whatever a brand does, the node goes nowhere it should not, loses nothing, and says what happened in bounded time."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.config import Settings
+from app.db.session import LiveDatabase
+from app.ingestors.sources import remote
+from tests.hostile.attacks import ATTACKS
+from tests.hostile.brand import Attack, Brand
+from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, product
+from tests.support.nodes import Node
+from tests.support.web import WebServer
+
+LIMITS = {
+    "connect_timeout": 0.5, "first_byte_timeout": 0.4, "stall_timeout": 0.4, "max_transfer_seconds": 1.2,
+    "fetch_retries": 0, "max_document_bytes": 2_000_000, "max_unpack_ratio": 500, "max_unpacked_bytes": 70 * 1024**2,
+    "max_shards_per_feed": 50, "max_items_per_shard": 2000, "max_item_bytes": 500_000, "max_nesting": 50,
+}  # fmt: skip
+MEMORY = 60 * 1024**2  # what an attack may take at most, besides what the node takes anyway
+GREEDY = [name for name in ATTACKS if re.search("bomb|endless|length-huge|members|noise|nested|gzip-in-gzip", name)]
+
+
+@dataclass
+class Field:
+    """A node that has read the honest brand, and a bystander's feed; the trap; and the brand."""
+
+    node: Node
+    brand: Brand
+    trap: WebServer
+    bystander: dict[str, Any] = field(default_factory=dict)
+
+    def ingest(self, attack: str) -> dict[str, Any]:
+        """The report of the brand's run, from the address of an attack."""
+        registry = f"{self.brand.server.url}/{attack}/registry.json"
+        self.node.configure({"name": "acme", "source_type": "remote", "registry": registry})
+        (report,) = self.node.start("acme")["runs"]
+        return dict(report)
+
+    def be_honest(self, attack: str) -> dict[str, Any]:
+        self.brand.is_hostile = False
+        assert self.ingest(attack)["status"] == "success"
+        self.brand.is_hostile = True
+        return catalogue(self.node)
+
+
+def catalogue(node: Node) -> dict[str, Any]:
+    """What readers see of the brand."""
+    return {name: rows for name, rows in node.snapshot().items() if name in {"products", "offers", "groups"}}
+
+
+@pytest.fixture(scope="module")
+def scene(shared_database: LiveDatabase, shared_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    root = tmp_path_factory.mktemp("hostile")
+    with WebServer(lambda exchange: exchange.reply(200, b"[]")) as trap, Brand(ATTACKS, trap.port).running() as brand:
+        allowed = f"127.0.0.1:{brand.server.port}"
+        settings = Settings(
+            _env_file=None, database_url=shared_url, data_dir=root, log_level="error", allowed_private_hosts=allowed,
+            **LIMITS,
+        )  # fmt: skip
+        node = Node(shared_database, settings, root, [])
+        node.empty()
+        yield Field(node, brand, trap, _bystander(node, root))
+
+
+def _bystander(node: Node, root: Path) -> dict[str, Any]:
+    other = FeedFolder(root / "other", OTHER_ORGANIZATION)
+    other.publish([product(number, OTHER_ORGANIZATION) for number in range(40)])
+    node.configure({"name": "other", "registry": "other/registry.json"})
+    assert node.run()["status"] == "success"
+    return node.snapshot(OTHER_ORGANIZATION)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_BACKOFF", 0.01)
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_an_attack_gets_nowhere(scene: Field, attack: Attack) -> None:
+    before = scene.be_honest(attack.name)
+    began = time.monotonic()
+    report = scene.ingest(attack.name)
+    assert time.monotonic() - began < attack.seconds
+    assert report["status"] == attack.status, report["error"]
+    assert re.search(attack.told, report["error"] or "")
+    assert scene.trap.connections == 0
+    assert scene.node.snapshot(OTHER_ORGANIZATION) == scene.bystander
+    if attack.status == "failed" and not attack.name.startswith(("feed-at", "registry")):
+        assert any(re.search(attack.told, issue["message"]) for issue in scene.node.issues(attempted=True))
+    if not attack.is_applied:
+        assert catalogue(scene.node) == before
+    assert scene.be_honest(attack.name) == before
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_an_attack_takes_little_memory(scene: Field, name: str) -> None:
+    scene.be_honest(name)
+    with Watched() as memory:
+        scene.ingest(name)
+    assert memory.growth < MEMORY
+
+
+class Watched:
+    """How much more anonymous memory this process takes meanwhile."""
+
+    def __enter__(self) -> "Watched":
+        self._start = self._most = _anonymous()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def growth(self) -> int:
+        return self._most - self._start
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.01):
+            self._most = max(self._most, _anonymous())
+
+
+def _anonymous() -> int:
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search(r"Anonymous:\s+(\d+)", text)[1]) * 1024
