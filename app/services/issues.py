@@ -8,6 +8,9 @@ from sqlalchemy import Connection, Row, text
 
 from app.cmp.issues import CODES
 from app.cmp.urns import normalize_organization_urn
+from app.net.urls import shown
+
+_SHARDS = frozenset({"shard", "winner_shard"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,21 @@ def listed(connection: Connection, wanted: IssueFilter) -> list[dict[str, Any]]:
             """),
         {"organization": organization, "severity": wanted.severity, "code": wanted.code},
     )
-    return [dict(row._mapping) | {"hint": CODES[row.code].remedy if row.code in CODES else ""} for row in rows]
+    return [_told(row) | {"hint": CODES[row.code].remedy if row.code in CODES else ""} for row in rows]
+
+
+def _told(row: Row[Any]) -> dict[str, Any]:
+    """An issue without what may be secret in the URLs of shards, such as the signature of a signed one."""
+    found = dict(row._mapping)
+    found["shard"] = found["shard"] and shown(found["shard"])
+    found["message"] = shown(found["message"])
+    if found["path"] == "shards":
+        found["value"] = found["value"] and shown(found["value"])
+    found["places"] = [
+        {name: shown(value) if name in _SHARDS and value else value for name, value in place.items()}
+        for place in row.places
+    ]
+    return found
 
 
 def counts_of_ingestor(connection: Connection, ingestor: str) -> dict[str, int]:

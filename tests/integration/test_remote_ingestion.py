@@ -12,7 +12,8 @@ from app.ingestors.helpers import NoHelpers
 from app.ingestors.progress import NoProgress
 from app.ingestors.sources import remote
 from app.ingestors.validation import validate
-from app.services import feeds, organizations, runs, starts
+from app.services import feeds, issues, organizations, runs, starts
+from app.services.issues import IssueFilter
 from tests.support.feeds import ORGANIZATION, FeedFolder, encode, item_list, organization_entry, product
 from tests.support.nodes import Node
 from tests.support.web import Exchange, Site, WebServer
@@ -163,6 +164,20 @@ def test_an_index_that_becomes_a_shard_is_not_mistaken_for_it(
     web.configure(entry)
     assert web.run()["status"] == "success"
     assert web.products() == {"0": "Lamp 0", "1": "Lamp 1", "2": "Lamp 2"}
+
+
+def test_signed_urls_of_shards_are_not_told(web: Node, site: WebServer, folder: FeedFolder) -> None:
+    shards = [f"{site.url}/feed/a.json?signature=s3cret", f"{site.url}/feed/a.json?signature=s3cret"]
+    folder.publish([product(1), product(1), product(2, name=...)], shards=shards)
+    report = web.run()
+    assert report["feed"]["products"]["inserted"] == 1
+    assert ("GET", "/feed/a.json?signature=s3cret") in site.asked
+    folder.shard("a.json").unlink()
+    failed = web.start()
+    with web.database.transaction() as connection:
+        told = issues.listed(connection, IssueFilter())
+    assert {"shard-missing", "name-missing", "duplicate-shard", "duplicate-urn"} <= {issue["code"] for issue in told}
+    assert "s3cret" not in f"{told} {failed}"
 
 
 def test_when_to_come_back_is_passed_on(node: Node, folder: FeedFolder, settings: Settings) -> None:

@@ -278,7 +278,8 @@ def _check_owner(reading: Reading, index: FeedIndex) -> None:
 def unfetched(ref: ShardRef, error: SourceError) -> Issue:
     """What is told of a shard that could not be fetched."""
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "shard-unreadable")
-    return Issue(code, f"{shown(ref.url)}: {error}", shard=ref.url)
+    named = shown(ref.url)
+    return Issue(code, str(error) if str(error).startswith(named) else f"{named}: {error}", shard=ref.url)
 
 
 def _name(path: str) -> str:
