@@ -12,7 +12,10 @@ from app.cmp.repair import repair
 Buffer = bytes | bytearray | memoryview | mmap
 """What a document may come in. It is never copied, except to mend it."""
 
+NOTHING = msgspec.Raw(b"null")
 _RAW = msgspec.json.Decoder(msgspec.Raw)
+_VALUE = msgspec.json.Decoder(float_hook=msgspec.Raw)
+_SMALL_BYTES = 64 * 1024
 _PLACE = re.compile(r" \(byte (\d+)\)$")
 _TOKEN = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"|[\[\]{}]')
 _STRING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"')
@@ -111,6 +114,12 @@ def _malformed(message: str, size: int, shift: int, original: Callable[[int], in
     reason = _PLACE.sub("", message).removeprefix("JSON is malformed: ")
     at = int(place[1]) - (reason in _NAMED_AFTER)
     return MalformedDocumentError(f"is not JSON: {reason}", shift + original(at))
+
+
+def small_value(raw: msgspec.Raw) -> object:
+    """What a member of any type holds; None when it is too large to be what the protocol means by it: decoded it may
+    take thirty times its bytes. Raises what msgspec does when it cannot be read."""
+    return None if memoryview(raw).nbytes > _SMALL_BYTES else _VALUE.decode(raw)
 
 
 def nesting_of(item: Buffer) -> int:

@@ -3,7 +3,7 @@
 import msgspec
 
 from app.cmp.counting import is_bottomless
-from app.cmp.documents import Buffer, Document, MalformedDocumentError, open_document
+from app.cmp.documents import NOTHING, Buffer, Document, MalformedDocumentError, open_document, small_value
 from app.cmp.fields import describe
 from app.cmp.issues import Issue
 from app.cmp.kinds import kind_of, type_names
@@ -35,14 +35,38 @@ class FeedIndex(msgspec.Struct):
     issues: list[Issue]
 
 
+class _Unread(msgspec.Struct):
+    """The index's members, not decoded: any of them may be of any size."""
+
+    kind: msgspec.Raw = msgspec.field(name="@type", default=NOTHING)
+    version: msgspec.Raw = NOTHING
+    last_updated: msgspec.Raw = msgspec.field(name="lastUpdated", default=NOTHING)
+    orgid: msgspec.Raw = NOTHING
+    organization: msgspec.Raw = NOTHING
+    total_shards: msgspec.Raw = msgspec.field(name="totalShards", default=NOTHING)
+    shards: msgspec.Raw = NOTHING
+
+
 class _Index(msgspec.Struct):
-    kind: object = msgspec.field(name="@type", default=None)
-    version: object = None
-    last_updated: object = msgspec.field(name="lastUpdated", default=None)
-    orgid: object = None
-    organization: object = None
-    total_shards: object = msgspec.field(name="totalShards", default=None)
-    shards: msgspec.Raw = msgspec.Raw(b"null")
+    kind: object
+    version: object
+    last_updated: object
+    orgid: object
+    organization: object
+    total_shards: object
+    shards: msgspec.Raw
+
+    @classmethod
+    def of(cls, unread: _Unread) -> "_Index":
+        return cls(
+            kind=small_value(unread.kind),
+            version=small_value(unread.version),
+            last_updated=small_value(unread.last_updated),
+            orgid=small_value(unread.orgid),
+            organization=small_value(unread.organization),
+            total_shards=small_value(unread.total_shards),
+            shards=unread.shards,
+        )
 
 
 class _Entry(msgspec.Struct):
@@ -54,10 +78,11 @@ class _Entry(msgspec.Struct):
     last_updated: object = msgspec.field(name="lastUpdated", default=None)
 
 
-_INDEX = msgspec.json.Decoder(_Index, float_hook=msgspec.Raw)
+_INDEX = msgspec.json.Decoder(_Unread)
 _ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
 _ENTRY = msgspec.json.Decoder(str | _Entry, float_hook=msgspec.Raw)
 _SHARDS = b'"shards"'
+_MAX_ENTRY_BYTES = 64 * 1024
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -79,7 +104,7 @@ def parse_index(data: Buffer, limits: DocumentLimits = DEFAULT_LIMITS) -> FeedIn
 
 def _read_index(document: Document, limits: DocumentLimits) -> FeedIndex:
     try:
-        index = _INDEX.decode(document.root)
+        index = _Index.of(_INDEX.decode(document.root))
     except _UNREADABLE as error:
         raise MalformedDocumentError(f"has members that cannot be read: {error}", document.shift) from error
     issues: list[Issue] = []
@@ -148,6 +173,8 @@ def _summarize(issues: list[Issue], count: int, bare: int, relative: int, repeat
 
 
 def _shard(document: Document, entry: msgspec.Raw, number: int) -> tuple[ShardRef, bool]:
+    if memoryview(entry).nbytes > _MAX_ENTRY_BYTES:
+        raise MalformedDocumentError(f"shard entry {number} is too long", document.offset_of(entry))
     try:
         value = _ENTRY.decode(entry)
     except _UNREADABLE as error:

@@ -5,22 +5,35 @@ from typing import Literal
 import msgspec
 
 from app.cmp.counting import is_bottomless
-from app.cmp.documents import Buffer, Document, MalformedDocumentError, find_long_string, open_document
+from app.cmp.documents import (
+    NOTHING,
+    Buffer,
+    Document,
+    MalformedDocumentError,
+    find_long_string,
+    open_document,
+    small_value,
+)
 from app.cmp.issues import Issue
 from app.cmp.kinds import kind_of
 from app.cmp.limits import DEFAULT_LIMITS, DocumentLimits
 
+_LIST_ITEM = msgspec.Raw(b'"ListItem"')
 _LIST_ITEM_TYPES = frozenset({"listitem", "datafeeditem"})
 
 
 class Members(msgspec.Struct):
     """The members of a document's outermost object that tell what it is."""
 
-    kind: object = msgspec.field(name="@type", default=None)
+    raw_kind: msgspec.Raw = msgspec.field(name="@type", default=NOTHING)
     shards: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     elements: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="itemListElement", default=msgspec.UNSET)
     feed_elements: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="dataFeedElement", default=msgspec.UNSET)
     graph: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="@graph", default=msgspec.UNSET)
+
+    @property
+    def kind(self) -> object:
+        return small_value(self.raw_kind)
 
     @property
     def list(self) -> msgspec.Raw | None:
@@ -40,7 +53,7 @@ class _ListItem(msgspec.Struct, gc=False):
 
 class _Wrapper(msgspec.Struct, gc=False):
     item: msgspec.Raw
-    kind: object = msgspec.field(name="@type", default="ListItem")
+    kind: msgspec.Raw = msgspec.field(name="@type", default=_LIST_ITEM)
 
 
 class Shard(msgspec.Struct):
@@ -82,7 +95,9 @@ def read_members(document: Document) -> Members:
     if document.first != b"{":
         raise MalformedDocumentError("is neither an object nor an array", document.shift)
     try:
-        return _MEMBERS.decode(document.root)
+        members = _MEMBERS.decode(document.root)
+        small_value(members.raw_kind)
+        return members
     except _UNREADABLE as error:
         raise MalformedDocumentError(f"has members that cannot be read: {error}", document.shift) from error
 
@@ -121,9 +136,10 @@ def unwrap(elements: msgspec.Raw) -> tuple[list[msgspec.Raw], list[Issue]]:
 def _unwrapped(element: msgspec.Raw) -> msgspec.Raw:
     try:
         wrapper = _WRAPPER.decode(element)
+        kind = small_value(wrapper.kind)
     except _UNREADABLE:
         return element
-    kinds = wrapper.kind if isinstance(wrapper.kind, list) else [wrapper.kind]
+    kinds = kind if isinstance(kind, list) else [kind]
     names = {kind.rpartition(":")[2].rpartition("/")[2].lower() for kind in kinds if isinstance(kind, str)}
     return wrapper.item if names & _LIST_ITEM_TYPES else element
 

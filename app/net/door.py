@@ -167,9 +167,10 @@ class Door:
             "pool": policy.first_byte_timeout,
         }  # fmt: skip
         host = url.netloc.decode("ascii")
-        sent = {"Host": host, "User-Agent": policy.user_agent, "Accept": "*/*"} | dict(headers)
+        sent = httpx2.Headers({"Host": host, "User-Agent": policy.user_agent})
+        sent.update(headers)
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        return httpcore2.Request(method, target, headers=list(sent.items()), extensions={"timeout": timeouts})
+        return httpcore2.Request(method, target, headers=sent.raw, extensions={"timeout": timeouts})
 
     @contextmanager
     def _slot(self, url: httpx2.URL, wait: _Wait) -> Iterator[None]:

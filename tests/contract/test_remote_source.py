@@ -13,6 +13,8 @@ from pathlib import Path
 import brotli
 import pytest
 import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from app.core.config import Settings
@@ -31,8 +33,8 @@ def serve() -> Iterator[Callable[..., WebServer]]:
         yield lambda respond: stack.enter_context(WebServer(respond))
 
 
-def source(*, settings: dict | None = None, **config: object) -> BaseSource:
-    chosen: dict = {"allowed_private_hosts": "127.0.0.1", "fetch_retries": 0, "stall_timeout": 0.5} | (settings or {})
+def source(*, changed: dict | None = None, **config: object) -> BaseSource:
+    chosen: dict = {"allowed_private_hosts": "127.0.0.1", "fetch_retries": 0, "stall_timeout": 0.5} | (changed or {})
     return SourceFactory.create("remote", SourceConfig(settings=Settings(_env_file=None, **chosen), **config))
 
 
@@ -164,7 +166,7 @@ def test_a_status_says_whether_it_may_pass(serve, status: int, error: type[Sourc
 def test_what_passes_is_tried_again(serve) -> None:
     statuses = iter([503, 500, 429, 200])
     server = serve(lambda exchange: exchange.reply(next(statuses), TEXT))
-    with source(settings={"fetch_retries": 3}).open(server.url) as document:
+    with source(changed={"fetch_retries": 3}).open(server.url) as document:
         assert document.stored == TEXT
     assert len(server.requests) == 4
 
@@ -172,7 +174,7 @@ def test_what_passes_is_tried_again(serve) -> None:
 def test_a_broken_connection_is_tried_again(serve) -> None:
     lengths = iter(["99999", str(len(TEXT))])
     server = serve(lambda exchange: (exchange.reply(200, TEXT, content_length=next(lengths)), exchange.hang_up()))
-    with source(settings={"fetch_retries": 1}).open(server.url) as document:
+    with source(changed={"fetch_retries": 1}).open(server.url) as document:
         assert document.stored == TEXT
 
 
@@ -180,14 +182,14 @@ def test_what_does_not_pass_is_not_tried_again(serve) -> None:
     for status in (404, 410, 403):
         server = serve(replies(status))
         with pytest.raises(SourceError):
-            source(settings={"fetch_retries": 3}).open(server.url)
+            source(changed={"fetch_retries": 3}).open(server.url)
         assert len(server.requests) == 1
 
 
 def test_a_short_retry_after_is_waited_for(serve) -> None:
     statuses, began = iter([503, 200]), time.monotonic()
     server = serve(lambda exchange: exchange.reply(next(statuses), TEXT, retry_after="1"))
-    source(settings={"fetch_retries": 3}).open(server.url).close()
+    source(changed={"fetch_retries": 3}).open(server.url).close()
     assert time.monotonic() - began >= 1
 
 
@@ -199,7 +201,7 @@ def test_a_long_retry_after_is_left_to_the_next_run(serve, value: str, least: fl
         value = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     server = serve(replies(503, retry_after=value))
     with pytest.raises(UnreachableError) as caught:
-        source(settings={"fetch_retries": 3}).open(server.url)
+        source(changed={"fetch_retries": 3}).open(server.url)
     assert least <= caught.value.retry_after <= most
     assert len(server.requests) == 1
 
@@ -293,3 +295,44 @@ def test_documents_of_one_byte_chunks_stay_small(serve) -> None:
 
     with source().open(serve(respond).url) as document:
         assert document.stored == b"x" * 200_000
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n"]),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_answer_raises_anything_else(noise_server, data: bytes, head: bytes) -> None:
+    server, answer = noise_server
+    answer[0] = head + data
+    try:
+        source().open(server.url).close()
+    except SourceError as error:
+        assert error.remedy  # noqa: PT017 - most answers are errors
+
+
+@given(
+    st.text(max_size=60),
+    st.sampled_from(["", "http://", "//", "https://shop.example", "http://[", "?", "#", "http://a@"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_no_reference_raises_anything_else(text: str, head: str) -> None:
+    reader = source()
+    for resolve in (reader.resolve, reader.resolve_feed):
+        try:
+            resolved = resolve("https://shop.example/feed.json", head + text)
+        except SourceError:
+            continue
+        assert resolved.startswith(("https://", "http://"))
+
+
+@pytest.fixture(scope="module")
+def noise_server() -> Iterator[tuple[WebServer, list[bytes]]]:
+    answer = [b""]
+
+    def respond(exchange: Exchange) -> None:
+        exchange.hang_up()
+        exchange.send(answer[0])
+
+    with WebServer(respond) as server:
+        yield server, answer

@@ -143,7 +143,7 @@ class Reading:
     def seen(self) -> Seen | None:
         """What tells that nothing changed without fetching it again. Of a publication that could not be read whole the
         rest is as it was known before: the next attempt fetches what it has to, and no more."""
-        documents = [*self.fetched.values(), *([self.index] if self.index else [])]
+        documents = [*([self.index] if self.index else []), *self.fetched.values()]
         told = {each.path: SeenDocument(each.sha256, each.validators) for each in documents if each.validators}
         listed = self.listed if self.index and self.index.validators else None
         if self.problems and self.state.seen:

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,27 @@ def test_elements_are_counted_before_they_are_listed(monkeypatch: pytest.MonkeyP
     listed = b'{"@type":"ProductFeedIndex","shards":%b}' % array
     with pytest.raises(MalformedDocumentError, match="more than 19 shards"):
         parse_index(listed, DocumentLimits(shards=19))
+
+
+@pytest.mark.parametrize("member", ["@type", "orgid", "organization", "version", "totalShards", "lastUpdated"])
+def test_a_giant_member_is_not_decoded(member: str) -> None:
+    giant = b"[" + b"[]," * 3_000_000 + b"[]]"
+    data = index(**{member: ...})[:-1] + b', "%b": %b}' % (member.encode(), giant)
+    tracemalloc.start()
+    try:
+        found = parse_index(data)
+        assert read_shard(b'{"@type": %b, "itemListElement": []}' % giant).items == []
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found.shards) == 2
+    assert most < 4 * len(data)
+
+
+def test_a_giant_shard_entry_is_refused() -> None:
+    data = b'{"@type": "ProductFeedIndex", "shards": [{"url": [%b1]}]}' % (b"1," * 100_000)
+    with pytest.raises(MalformedDocumentError, match="shard entry 1 is too long"):
+        parse_index(data)
 
 
 def test_a_shard_is_not_asked_twice_what_it_lists() -> None:
