@@ -43,7 +43,9 @@ def check_entries(database: Database, entries: Sequence[IngestorEntry], settings
         started = feeds.started_ingestors(connection)
     checks = {entry.name: EntryCheck(entry, is_new=entry.name not in started) for entry in entries}
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="check") as pool:
-        looks = [pool.submit(in_this_context(_check), database, checks[feed.ingestor], feed, settings) for feed in known]
+        looks = [
+            pool.submit(in_this_context(_check), database, checks[feed.ingestor], feed, settings) for feed in known
+        ]
         for look in looks:
             look.result()
     return list(checks.values())

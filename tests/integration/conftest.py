@@ -1,6 +1,5 @@
 """A publisher's folder, and a node that ingests it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import HealthCheck, Phase, settings
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase
-from tests.conftest import _TEMPLATE, _administrate, _named
 from tests.support.feeds import FeedFolder
 from tests.support.nodes import Node
 
@@ -17,22 +15,6 @@ from tests.support.nodes import Node
 _PATIENT = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("quick", parent=_PATIENT, max_examples=40, derandomize=True)
 settings.register_profile("thorough", parent=_PATIENT, max_examples=1000, phases=[Phase.explicit, Phase.generate])
-
-
-@pytest.fixture(scope="session")
-def shared_url(server_url: str) -> str:
-    """A database that tests share, each of which empties it first: ten times as fast as one for each."""
-    _administrate(server_url, f"CREATE DATABASE shared TEMPLATE {_TEMPLATE}")
-    _administrate(server_url, "ALTER SYSTEM SET fsync = off")
-    _administrate(server_url, "SELECT pg_reload_conf()")
-    return _named(server_url, "shared")
-
-
-@pytest.fixture(scope="session")
-def shared_database(shared_url: str) -> Iterator[LiveDatabase]:
-    database = LiveDatabase(shared_url)
-    yield database
-    database.engine.dispose()
 
 
 @pytest.fixture
