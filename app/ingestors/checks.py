@@ -78,7 +78,7 @@ def _check(database: Database, check: EntryCheck, feed: KnownFeed, settings: Set
             check.changed.append(feed.organization_urn)
     except (DiscoveryNodeError, SQLAlchemyError) as error:
         log.warning("feed cannot be checked", ingestor=feed.ingestor, feed=shown(feed.path), error=str(error))
-        check.errors[feed.path] = str(error)
+        check.errors[shown(feed.path)] = str(error)
 
 
 def _is_as_seen(source: BaseSource, state: FeedState) -> bool:

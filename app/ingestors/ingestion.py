@@ -121,7 +121,7 @@ class Ingestion:
         path = self._entry.registry
         if path is not None and "registry" in self._options.steps:
             try:
-                report = RegistryHandler(self._database, self._source).ingest(self._entry.name, path)
+                report = RegistryHandler(self._database, self._source).ingest(self._start, path)
             except SourceError as error:
                 stored = self._stored()
                 if not stored:

@@ -25,6 +25,7 @@ from app.core.logging import in_this_context
 from app.db.session import Database, end_connections
 from app.db.staging import StagingTables, leftovers
 from app.services import counters
+from app.services.counters import Key
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class Start:
     ingestor: str
     attempt: int = 1
     failures: int = 0
+    lost: int = 0
     lease: float = 60.0  # seconds
     is_recorded: bool = True
     is_task: bool = False
@@ -128,7 +130,16 @@ def record(connection: Connection, wanted: Wanted) -> bool:
         ).scalar_one_or_none()
         if taker is not None:
             _insert(connection, wanted, "coalesced", taker)
+            connection.execute(_TAKE_IN, {"taker": taker, "due": wanted.due_at, "expires": wanted.expires_at})
             return False
+
+
+# What takes another in is due no later than that one, and lasts no shorter.
+_TAKE_IN = text("""
+    UPDATE starts SET due_at = least(due_at, coalesce(:due, clock_timestamp())),
+        expires_at = CASE WHEN CAST(:expires AS timestamptz) IS NOT NULL THEN greatest(expires_at, :expires) END
+    WHERE id = :taker AND (expires_at IS NOT NULL OR due_at > coalesce(:due, clock_timestamp()))
+    """)
 
 
 def mark_sent(connection: Connection, start_ids: list[UUID]) -> None:
@@ -159,15 +170,19 @@ def due(connection: Connection, *, idle: bool) -> list[Sendable]:
 
 
 def expire(database: Database) -> int:
-    """Ends the starts that nobody began in time; returns their number."""
+    """Ends the starts that nobody began in time; returns their number. One that the same work keeps waiting goes on."""
     with database.transaction() as connection:
         rows = connection.execute(
             text("""
                 UPDATE starts SET status = 'failed', finished_at = clock_timestamp(),
                     error = 'No worker began it in time: it was not begun before it expired'
-                WHERE status = 'queued' AND attempt = 0 AND expires_at < clock_timestamp() RETURNING id
+                WHERE status = 'queued' AND attempt = 0 AND expires_at < clock_timestamp()
+                    AND NOT EXISTS (SELECT FROM starts r WHERE r.key = starts.key AND r.status = 'running')
+                RETURNING id, ingestor
                 """)
         ).all()
+        for row in rows:
+            counters.add(connection, {_ended_as(row.ingestor, "failed"): 1})
     for row in rows:
         log.warning("a start expired before any worker began it", start=str(row.id))
     return len(rows)
@@ -175,14 +190,16 @@ def expire(database: Database) -> int:
 
 def revoke(connection: Connection, start_id: UUID) -> None:
     """Ends a start that an operator revoked."""
-    connection.execute(
+    revoked = connection.execute(
         text("""
             UPDATE starts SET status = 'failed', error = 'It was revoked', finished_at = clock_timestamp(),
-                lease_expires_at = NULL, announced = true
-            WHERE id = :id AND status IN ('queued', 'running')
+                lease_expires_at = NULL
+            WHERE id = :id AND status IN ('queued', 'running') RETURNING ingestor
             """),
         {"id": start_id},
-    )
+    ).one_or_none()
+    if revoked is not None:
+        counters.add(connection, {_ended_as(revoked.ingestor, "failed"): 1})
     connection.execute(
         text("""
             UPDATE runs SET status = 'failed', error = 'It was revoked', finished_at = clock_timestamp()
@@ -212,7 +229,7 @@ def claim(
                         lease_expires_at = clock_timestamp() + make_interval(secs => :lease),
                         started_at = coalesce(started_at, clock_timestamp())
                     WHERE id = :id AND status = 'queued' AND due_at <= clock_timestamp() + make_interval(secs => :early)
-                    RETURNING attempt, failures
+                    RETURNING attempt, failures, lost
                     """),
                 {"id": wanted.id, "worker": process.own_name(), "lease": lease, "early": _EARLY},
             ).one_or_none()
@@ -226,7 +243,7 @@ def claim(
     except IntegrityError:
         return None  # one of the same key is running, and wakes this one when it ends
     return Start(
-        wanted.id, wanted.ingestor, row.attempt, row.failures, lease, is_task=True,
+        wanted.id, wanted.ingestor, row.attempt, row.failures, row.lost, lease, is_task=True,
         may_retry=row.failures < max_failures, interruptions=interruptions,
     )  # fmt: skip
 
@@ -272,21 +289,23 @@ def kept(database: Database, start: Start) -> Iterator[None]:
 
 
 def give_back(
-    database: Database, start: Start, *, after: float = 0.0, failures: int | None = None, error: str | None = None
-) -> None:
+    database: Database, start: Start, *, after: float = 0.0, failures: int | None = None, lost: int | None = None,
+    error: str | None = None,
+) -> None:  # fmt: skip
     """Puts a start back into the queue, due `after` so many seconds, or when the organization it waits for is free.
     Raises `LeaseLostError` when it is another worker's by now."""
     with database.transaction() as connection:
         given = connection.execute(
             text("""
                 UPDATE starts SET status = 'queued', lease_expires_at = NULL, failures = coalesce(:failures, failures),
+                    lost = coalesce(:lost, lost),
                     due_at = clock_timestamp() + make_interval(secs => :after), error = :error, waits_for = :busy,
                     sent_at = NULL
                 WHERE id = :id AND attempt = :attempt AND status = 'running'
                 """),
             {
-                "id": start.id, "attempt": start.attempt, "after": after, "failures": failures, "error": error,
-                "busy": min(start.busy, default=None),
+                "id": start.id, "attempt": start.attempt, "after": after, "failures": failures, "lost": lost,
+                "error": error, "busy": min(start.busy, default=None),
             },
         ).rowcount  # fmt: skip
         if not given:
@@ -327,7 +346,7 @@ def finish(
             {"id": start.id},
         )
         connection.execute(text("DELETE FROM pieces WHERE owner = :id"), {"id": start.id})
-        counters.add(connection, {("starts", (("ingestor", start.ingestor), ("status", status))): 1})
+        counters.add(connection, {_ended_as(start.ingestor, status): 1})
         # Those of the same key, and those that an organization of this one kept waiting.
         rows = connection.execute(
             text("""
@@ -339,10 +358,23 @@ def finish(
         return [Sendable(*row) for row in rows]
 
 
-def announced(connection: Connection, start_id: UUID) -> list[UUID]:
-    """Remembers that whoever waits for the start was told; returns the starts it took in, of whom the same is true."""
-    connection.execute(text("UPDATE starts SET announced = true WHERE id = :id"), {"id": start_id})
-    rows = connection.execute(text("SELECT id FROM starts WHERE into_id = :id"), {"id": start_id})
+def announced(connection: Connection, start_id: UUID) -> None:
+    """Remembers that whoever waits for a start that is over was told."""
+    connection.execute(
+        text("UPDATE starts SET announced = true WHERE id = :id AND status NOT IN ('queued', 'running')"),
+        {"id": start_id},
+    )
+
+
+def taken_in(connection: Connection, start_id: UUID) -> list[UUID]:
+    """The starts that a start that is over took in: they ended with it."""
+    rows = connection.execute(
+        text("""
+            SELECT other.id FROM starts other JOIN starts own ON own.id = other.into_id
+            WHERE own.id = :id AND own.status NOT IN ('queued', 'running')
+            """),
+        {"id": start_id},
+    )
     return list(rows.scalars())
 
 
@@ -355,8 +387,8 @@ def release_lost(database: Database, *, only: UUID | None = None) -> int:
     with database.transaction() as connection:
         running = connection.execute(
             text("""
-                SELECT id, task, worker, attempt, lost, lease_expires_at < clock_timestamp() AS expired FROM starts
-                WHERE status = 'running' AND (CAST(:only AS uuid) IS NULL OR id = :only) ORDER BY id
+                SELECT id, task, ingestor, worker, attempt, lost, lease_expires_at < clock_timestamp() AS expired
+                FROM starts WHERE status = 'running' AND (CAST(:only AS uuid) IS NULL OR id = :only) ORDER BY id
                 """),
             {"only": only},
         ).all()
@@ -409,9 +441,17 @@ def _release(database: Database, row: Row[Any]) -> bool:
                 """),
             {"id": row.id, "goes_on": goes_on},
         ).scalars().all()  # fmt: skip
-        for run_id in () if goes_on else runs:
-            StagingTables(run_id).drop(connection)
+        if not goes_on:
+            for run_id in runs:
+                StagingTables(run_id).drop(connection)
+            failed = ("runs", (("ingestor", row.ingestor), ("status", "failed")))
+            counters.add(connection, {_ended_as(row.ingestor, "failed"): 1, failed: len(runs)})
     return True
+
+
+def _ended_as(ingestor: str, status: str) -> Key:
+    """The counter of starts that ended so."""
+    return ("starts", (("ingestor", ingestor), ("status", status)))
 
 
 def _insert(connection: Connection, wanted: Wanted, status: str, into: UUID | None) -> bool:

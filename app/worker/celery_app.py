@@ -5,12 +5,11 @@ from kombu import Exchange, Queue
 
 from app.core.config import Settings, get_settings
 from app.worker import flower, lifecycle
-from app.worker.queues import CONTROL, QUEUES, ROUTES
+from app.worker.queues import CONTROL, LONGEST_COUNTDOWN, QUEUES, ROUTES
 from app.worker.schedulers import DeclaredSchedule
 
 TIME_LIMIT = 3600  # seconds, after which a child is killed
 SOFT_TIME_LIMIT = 3300  # seconds, after which a task gives its work back
-LONGEST_COUNTDOWN = 1320  # seconds: the longest wait for a retry, jitter included
 # A message that is not acknowledged for so long is sent again: later than anything that may still be working on it.
 VISIBILITY_TIMEOUT = TIME_LIMIT + LONGEST_COUNTDOWN + 600
 
@@ -40,7 +39,7 @@ def create(settings: Settings) -> Celery:
         broker_transport_options=redis_options,
         result_backend_transport_options=redis_options,
         result_expires=settings.celery_result_retention_days * 86_400,
-        result_extended=True,
+        result_extended=False,  # arguments may hold signed URLs
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=CONTROL,
         task_default_exchange=CONTROL,

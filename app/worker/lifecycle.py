@@ -21,6 +21,7 @@ from app.core.config import get_settings
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.core.logging import configure_logging
 from app.db.session import LiveDatabase
+from app.ingestors.base import IngestionFailedError
 from app.services import starts, workers
 from app.worker import error_reports
 from app.worker.metrics import PATIENCE, MetricsUnavailableError, NodeCollector, serve
@@ -176,8 +177,10 @@ def _go(presence: Presence) -> None:
     log.info("worker gone", released=released)
 
 
-def _revoked(request: Any, expired: bool, **_: Any) -> None:
+def _revoked(sender: Any, request: Any, expired: bool, **_: Any) -> None:
     """A start that an operator revoked is over; one whose message expired may have another."""
     if not expired:
         with node().database.transaction() as connection:
             starts.revoke(connection, UUID(request.id))
+        # Celery told whoever asked for this one; those who asked for the same are told here.
+        sender.on_failure(IngestionFailedError("It was revoked"), request.id, (), {}, None)

@@ -8,6 +8,9 @@ from kombu.exceptions import ChannelError, OperationalError
 CONTROL, INGEST, EMBED = "control", "ingest", "embed"
 QUEUES = (CONTROL, INGEST, EMBED)
 
+LONGEST_COUNTDOWN = 1320
+"""Seconds that a message waits at a worker at most; for a longer wait the ledger has one sent when it is time."""
+
 ROUTES = {
     "ingest:all": INGEST,
     "ingest:registry": INGEST,

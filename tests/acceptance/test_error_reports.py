@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import brotli
 import pytest
 
 from tests.support.faulty_app import CONTENT
 from tests.support.processes import processes, until
 
 APP = "tests.support.faulty_app"
+UNPACKING = {"gzip": gzip.decompress, "br": brotli.decompress, None: bytes}
 
 
 class Sentry(HTTPServer):
@@ -32,7 +34,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         assert isinstance(self.server, Sentry)
-        self.server.received.append(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
+        self.server.received.append(UNPACKING[self.headers["Content-Encoding"]](body))
         self.send_response(200)
         self.end_headers()
 

@@ -291,6 +291,33 @@ def test_messages_that_redis_forgot_are_sent_again(running: System, client: Clie
     assert live(running, brand) == {"1": "Lamp 1"}
 
 
+def test_a_start_of_a_task_that_nobody_knows_keeps_no_other_from_being_sent(
+    running: System, client: Client, brand: Brand
+) -> None:
+    running.rows(
+        "INSERT INTO starts (id, ingestor, task, arguments, key, status, due_at) VALUES (gen_random_uuid(), 'gone', "
+        "'ingest:gone', '{}', 'gone', 'queued', now() - interval '1 day') RETURNING id"
+    )
+    brand.publish([brand.product(1)])
+    assert client.call("ingest:recover")["sent"] >= 1
+    assert client.call("ingest:all", *brand.arguments)["status"] == "success"
+    running.rows("DELETE FROM starts WHERE task = 'ingest:gone' RETURNING id")
+
+
+def test_a_start_that_loses_its_database_again_and_again_fails(running: System, client: Client, brand: Brand) -> None:
+    brand.publish_many("Lamp")
+    sent = client.delay("ingest:all", *brand.arguments)
+    running.rows("UPDATE starts SET lost = 20 WHERE id = :id RETURNING id", id=sent)
+    wait_until(lambda: staged(running, sent) >= 2)
+    running.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'discovery-node%' "
+        "AND datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with pytest.raises(TaskFailedError, match="The database was lost 20 times"):
+        client.get(sent)
+    assert running.start_of(sent)["status"] == "failed"
+
+
 def staged(running: System, start_id: str) -> int:
     """Shards that stand in staging."""
     run = running.rows("SELECT id FROM runs WHERE start_id = :id", id=start_id)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import structlog
+
 from app.db import schema
 from app.db.session import LiveDatabase
 from tests.chaos import plan, verdict
@@ -31,6 +33,7 @@ def main() -> int:
     arguments = _arguments()
     logging.basicConfig(format="%(asctime)s %(message)s", level="WARNING")
     logging.getLogger("chaos").setLevel("INFO" if arguments.verbose else "WARNING")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     events = plan.make(arguments.seed, arguments.kills, arguments.pace, arguments.minutes)
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGALRM, _interrupted)

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,9 +18,12 @@ from sqlalchemy import text
 from app.core import process
 from app.db.session import DatabaseUnavailableError, LiveDatabase
 from app.db.staging import StagingTables, leftovers
-from app.services import runs, starts
+from app.ingestors.handlers.registry import RegistryHandler
+from app.ingestors.sources.local import LocalSource
+from app.services import counters, runs, starts
 from app.services.runs import OrganizationBusyError, Run
 from app.services.starts import Ended, LeaseLostError, Start, Wanted
+from tests.support.feeds import FeedFolder
 
 LEASE = 60.0
 
@@ -298,6 +303,7 @@ def test_a_start_that_keeps_losing_its_workers_fails(database: LiveDatabase, org
     ended = claim(database, asked)
     assert isinstance(ended, Ended)
     assert (ended.status, ended.error) == ("failed", "The worker was lost")
+    assert ended_as(database) == {"failed": 1}
     assert _status(database, run) == ("failed", "The worker was lost")
 
 
@@ -361,9 +367,11 @@ def test_what_is_queued_takes_in_what_asks_for_the_same(database: LiveDatabase) 
     assert row(database, second.id)["into_id"] == first.id
     assert claim(database, second) is None
     start = claimed(database, first)
+    with database.transaction() as connection:
+        assert starts.taken_in(connection, first.id) == []  # it is not over
     starts.finish(database, start, "success")
     with database.transaction() as connection:
-        assert starts.announced(connection, first.id) == [second.id]
+        assert starts.taken_in(connection, first.id) == [second.id]
 
 
 def test_what_is_running_does_not_take_in_but_is_followed(database: LiveDatabase) -> None:
@@ -382,6 +390,65 @@ def test_a_message_without_a_row_is_remembered_while_the_same_runs(database: Liv
     unknown = wanted("x")
     assert claim(database, unknown) is None
     assert row(database, unknown.id)["status"] == "queued"
+
+
+def test_what_takes_in_is_due_no_later_and_lasts_no_shorter_than_what_it_takes_in(database: LiveDatabase) -> None:
+    soon, late = datetime.now(UTC) + timedelta(minutes=1), datetime.now(UTC) + timedelta(hours=1)
+    from_beat = wanted("x", expires_at=soon, due_at=late)
+    record(database, from_beat)
+    assert not record(database, wanted("x", expires_at=late))
+    assert row(database, from_beat.id)["expires_at"] == late
+    assert due(database) == [from_beat.id]
+    assert not record(database, wanted("x"))
+    assert row(database, from_beat.id)["expires_at"] is None
+
+
+def test_what_the_same_work_keeps_waiting_does_not_expire(database: LiveDatabase) -> None:
+    first, second = wanted("x"), wanted("x")
+    start = claimed(database, first)
+    record(database, second)
+    change(database, second.id, "expires_at = now() - interval '1 second'")
+    assert starts.expire(database) == 0
+    starts.finish(database, start, "success")
+    assert starts.expire(database) == 1
+    assert ended_as(database) == {"success": 1, "failed": 1}
+
+
+def test_what_is_revoked_ends_with_all_that_it_took_in(database: LiveDatabase) -> None:
+    first, second = wanted("x"), wanted("x")
+    record(database, first)
+    record(database, second)
+    with database.transaction() as connection:
+        starts.revoke(connection, first.id)
+        assert starts.taken_in(connection, first.id) == [second.id]
+    assert row(database, first.id)["status"] == "failed"
+    assert ended_as(database) == {"failed": 1}
+
+
+def test_what_goes_on_is_not_taken_for_told(database: LiveDatabase) -> None:
+    asked = wanted("x")
+    claimed(database, asked)
+    with database.transaction() as connection:
+        starts.announced(connection, asked.id)
+    assert row(database, asked.id)["announced"] is False
+
+
+def ended_as(database: LiveDatabase) -> dict[str, float]:
+    """What the counters say of starts."""
+    with database.transaction() as connection:
+        return {labels["status"]: value for name, labels, value in counters.read(connection) if name == "starts"}
+
+
+def test_a_worker_that_lost_its_start_changes_no_organization(database: LiveDatabase, tmp_path: Path) -> None:
+    folder = FeedFolder(tmp_path / "publisher")
+    folder.publish([])
+    start = claimed(database, wanted("x"))
+    lose(database, start.id)
+    starts.release_lost(database)
+    with pytest.raises(LeaseLostError):
+        RegistryHandler(database, LocalSource()).ingest(start, str(folder.registry))
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT count(*) FROM organizations")).scalar_one() == 0
 
 
 def test_simultaneous_starts_become_one(database: LiveDatabase) -> None:

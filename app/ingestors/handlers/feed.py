@@ -92,6 +92,7 @@ class FeedHandler:
                 state = feeds.open_feed(
                     connection, request.publisher.id, request.ingestor, request.source_type, request.path
                 )
+                self._run.fence(connection)
             with self._timed("staging"):
                 reading = self._stager.read(request, state)
             try:
@@ -126,9 +127,11 @@ class FeedHandler:
         if state.attempted_fingerprint != state.fingerprint:
             with self._database.transaction() as connection:
                 feeds.mark_current(connection, state.id)
+                self._run.fence(connection)
         if reading.seen != state.seen:
             with self._database.transaction() as connection:
                 feeds.remember_seen(connection, state.id, reading.seen)
+                self._run.fence(connection)
         report = MergeReport()
         report.complete(
             [shard.counts for shard in reading.shards.values()],

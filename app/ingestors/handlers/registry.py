@@ -10,6 +10,7 @@ from app.ingestors.base import SourceError, ValidationError
 from app.ingestors.sources.base import BaseSource
 from app.services import organizations
 from app.services.organizations import ForeignOrganizationError, Registered
+from app.services.starts import Start
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class RegistryHandler:
         self._database = database
         self._source = source
 
-    def ingest(self, ingestor: str, path: str) -> RegistryReport:
-        """Reads the registry at `path` for the ingestor that owns what it registers. Raises `SourceError` when it
-        cannot be had, `ValidationError` when what was had is no registry."""
+    def ingest(self, start: Start, path: str) -> RegistryReport:
+        """Reads the registry at `path` for the ingestor of the start, which owns what it registers. Raises
+        `SourceError` when it cannot be had, `ValidationError` when what was had is no registry."""
         with self._source.open(path) as document:
             try:
                 registry = parse_registry(document.content())
@@ -38,17 +39,19 @@ class RegistryHandler:
                 named = str(error) if isinstance(error, SourceError) else f"{path}: {error}"
                 issue = Issue("registry-unreadable", named)
                 with self._database.transaction() as connection:
-                    organizations.record_issues(connection, ingestor, [(None, issue)])
+                    organizations.record_issues(connection, start.ingestor, [(None, issue)])
+                    start.fence(connection)
                 raise ValidationError(issue.message, remedy=issue.hint) from error
         with self._database.transaction() as connection:
-            results = organizations.register(connection, ingestor, registry.organizations)
+            results = organizations.register(connection, start.ingestor, registry.organizations)
             found = _issues(registry, results)
-            for identity, urn in organizations.owned(connection, ingestor):
+            for identity, urn in organizations.owned(connection, start.ingestor):
                 if urn not in results:
                     found.append(
                         (identity, Issue("organization-unlisted", f"{urn} is no longer in {path}.", value=urn))
                     )
-            organizations.record_issues(connection, ingestor, found)
+            organizations.record_issues(connection, start.ingestor, found)
+            start.fence(connection)
         rejected = sum(issue.severity == "error" for issue in registry.issues)
         return RegistryReport(results, rejected, registry.skipped)
 

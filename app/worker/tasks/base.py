@@ -19,12 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.config import get_settings
 from app.core.errors import DiscoveryNodeError
 from app.db.session import is_away
-from app.ingestors.base import IngestionFailedError, IngestorError
+from app.ingestors.base import IngestionFailedError, IngestorError, ProcessingError
 from app.ingestors.ingestion import STEPS
 from app.ingestors.reports import IngestReport, TaskReport, task_report
+from app.net.urls import shown
 from app.services import schedules, starts
 from app.services.starts import Ended, LeaseLostError, Sendable, Start, Wanted
 from app.worker.node import node
+from app.worker.queues import LONGEST_COUNTDOWN
 from app.worker.schedulers import slot_of
 
 log = structlog.get_logger()
@@ -47,9 +49,11 @@ def current_start() -> Start | None:
 
 
 class NodeTask(Task[..., Any]):
-    """A task of the node. What beat sends is published only by the beat that took the slot."""
+    """A task of the node. What beat sends is published only by the beat that took the slot. One whose child is killed
+    is not done again: helpers and periodic tasks come again by themselves."""
 
     abstract = True
+    reject_on_worker_lost = False
 
     def apply_async(  # type: ignore[override]  # options stand for Celery's many
         self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None,
@@ -114,19 +118,9 @@ class StartTask(Task[..., Any]):
             return self._told(claimed)
         token = _current.set(claimed)
         try:
-            report: IngestReport = self.run(*args, **kwargs)
-            return self._conclude(claimed, report)
-        except (Ignore, Reject, Retry, IngestionFailedError, TransientFailureError):
-            raise
+            return self._perform(claimed, args, kwargs)
         except LeaseLostError as error:
-            raise Ignore from error
-        except BaseException as error:
-            if (interruption := claimed.interruption(error)) is not None:
-                self._interrupted(claimed, interruption)
-            if is_away(error):
-                self._wait_for_database(claimed)
-            self._fail(claimed, error)
-            raise
+            raise Ignore from error  # whoever has it now tells how it ended
         finally:
             _current.reset(token)
 
@@ -142,8 +136,25 @@ class StartTask(Task[..., Any]):
         """Sends the message of a start that is in the ledger."""
         self._publish(sendable.id, sendable.arguments, retries=sendable.failures, countdown=countdown)
 
-    def _publish(self, start_id: UUID, arguments: Mapping[str, Any], **options: Any) -> AsyncResult[Any]:
+    def _perform(self, start: Start, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskReport:
+        """Does the work of a start, and ends it or puts it back, whatever happens."""
         try:
+            report: IngestReport = self.run(*args, **kwargs)
+            return self._conclude(start, report)
+        except (Ignore, Reject, Retry, LeaseLostError, IngestionFailedError, TransientFailureError):
+            raise
+        except BaseException as error:
+            if (interruption := start.interruption(error)) is not None:
+                self._interrupted(start, interruption)
+            if is_away(error):
+                self._wait_for_database(start)
+            self._fail(start, error)
+            raise
+
+    def _publish(self, start_id: UUID, arguments: Mapping[str, Any], **options: Any) -> AsyncResult[Any]:
+        told = {name: shown(value) if isinstance(value, str) else value for name, value in arguments.items()}
+        try:
+            options["kwargsrepr"] = repr(told)
             super().apply_async(None, dict(arguments), task_id=str(start_id), **options)
         except OperationalError as error:
             log.warning("no broker; the start is sent when there is one", start=str(start_id), error=str(error))
@@ -194,11 +205,11 @@ class StartTask(Task[..., Any]):
 
     def _conclude(self, start: Start, report: IngestReport) -> TaskReport:
         """Ends the start, or puts it back for another time."""
+        if any(run["status"] == "waiting" for run in report["runs"]):
+            self._try_again(start, report)
         if start.busy:
             starts.give_back(node().database, start, after=_AGAIN)
             raise Ignore
-        if any(run["status"] == "waiting" for run in report["runs"]):
-            self._try_again(start, report)
         result = task_report(report, self.steps)
         error = _told_failures(report) if report["status"] == "failed" else None
         waiting = starts.finish(
@@ -212,9 +223,10 @@ class StartTask(Task[..., Any]):
     def _try_again(self, start: Start, report: IngestReport) -> NoReturn:
         wait = max(start.retry_after, backoff(self.default_retry_delay, start.failures))
         error = _told_failures(report)
+        start.busy.clear()  # an organization that is free before does not cut the wait short
         starts.give_back(node().database, start, after=wait, failures=start.failures + 1, error=error)
         log.warning("tried again later", start=str(start.id), seconds=round(wait), failures=start.failures + 1)
-        raise self.retry(exc=TransientFailureError(error), countdown=wait)
+        raise self.retry(exc=TransientFailureError(error), countdown=min(wait, LONGEST_COUNTDOWN))
 
     def _interrupted(self, start: Start, error: BaseException) -> NoReturn:
         log.warning("interrupted; it goes on where it was", start=str(start.id), by=type(error).__name__)
@@ -225,10 +237,13 @@ class StartTask(Task[..., Any]):
         raise Ignore from error
 
     def _wait_for_database(self, start: Start) -> NoReturn:
-        """Its lease runs out, or is given back when the database is there again."""
+        """Its lease runs out, or is given back when the database is there again. One whose database is lost again and
+        again counts as what does it."""
         time.sleep(_PAUSE)
+        if start.lost >= starts.MAX_LOST:
+            self._fail(start, ProcessingError(f"The database was lost {start.lost} times while it was worked on"))
         try:
-            starts.give_back(node().database, start)
+            starts.give_back(node().database, start, lost=start.lost + 1)
         except (DiscoveryNodeError, SQLAlchemyError) as error:
             log.warning("the database is away; recovery sends the start again", start=str(start.id), error=str(error))
             raise Ignore from error
@@ -243,21 +258,33 @@ class StartTask(Task[..., Any]):
 
     def _wake(self, sendable: Sequence[Sendable]) -> None:
         for each in sendable:
-            cast(StartTask, self.app.tasks[each.task]).send_again(each)
+            send_again(self.app, each)
 
     def _announce(self, task_id: str, tell: Callable[[str], None]) -> None:
         try:
             with node().database.transaction() as connection:
-                others = starts.announced(connection, UUID(task_id))
+                others = starts.taken_in(connection, UUID(task_id))
             for other in others:
                 tell(str(other))
-        except (DiscoveryNodeError, SQLAlchemyError) as error:
-            log.warning("announced again later", start=task_id, error=str(error))
+            with node().database.transaction() as connection:
+                starts.announced(connection, UUID(task_id))
+        except Exception as error:  # noqa: BLE001 - whatever the backend raises: recovery has it told again
+            log.warning("announced again later", start=task_id, error=type(error).__name__)
 
 
 def _time(told: datetime | float | None) -> datetime | None:
     """A time that Celery takes as such or as seconds from now."""
     return datetime.now(UTC) + timedelta(seconds=told) if isinstance(told, int | float) else told
+
+
+def send_again(app: Celery, sendable: Sendable) -> None:
+    """Sends the message of a start that is in the ledger. One of a task that this version does not know is another
+    version's."""
+    task = app.tasks.get(sendable.task)
+    if task is None:
+        log.warning("no such task; another version may know it", start=str(sendable.id), task=sendable.task)
+    else:
+        cast(StartTask, task).send_again(sendable)
 
 
 def backoff(delay: float, failures: int) -> float:

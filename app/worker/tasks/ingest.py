@@ -1,7 +1,7 @@
 """Ingestion as tasks: starts, the helpers they invite, and what keeps them going."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 from uuid import UUID
 
 import structlog
@@ -13,7 +13,7 @@ from app.services import starts, vectors
 from app.worker.celery_app import celery_app
 from app.worker.node import node
 from app.worker.queues import are_idle
-from app.worker.tasks.base import NodeTask, StartTask, current_start
+from app.worker.tasks.base import NodeTask, StartTask, current_start, send_again
 
 log = structlog.get_logger()
 
@@ -136,7 +136,7 @@ def recover() -> dict[str, int]:
     with node().database.transaction() as connection:
         due = starts.due(connection, idle=are_idle(celery_app))
     for each in due:
-        cast(StartTask, celery_app.tasks[each.task]).send_again(each)
+        send_again(celery_app, each)
     if released or expired or due:
         log.info("recovered", released=released, expired=expired, sent=len(due))
     return {"released": released, "expired": expired, "sent": len(due)}
