@@ -29,11 +29,19 @@ from app.ingestors.variables import VariableError, fill
 from app.net import urls
 from app.net.door import WEB
 from app.net.errors import NetworkError
+from app.net.ftp import FTP
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # What requests cannot do without, and what would make the answer another than is read.
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "range"})
-_REMOTE_FIELDS = ("headers", "username", "password", "allowed_origins")
+# Which sources the fields that are not every source's are for.
+_FIELDS_OF = {
+    "headers": ("remote",),
+    "username": ("remote", "ftp"),
+    "password": ("remote", "ftp"),
+    "allowed_origins": ("remote", "ftp"),
+}
+_SCHEMES = {"remote": WEB, "ftp": FTP}
 
 
 def _known_source(source_type: str) -> str:
@@ -50,7 +58,7 @@ def _valid_cron(expression: str) -> str:
 
 def _origin(text: str) -> str:
     try:
-        return urls.origin(urls.parse(text, WEB))
+        return urls.origin(urls.parse(text, (*WEB, *FTP)))
     except NetworkError as error:
         raise ValueError(f"{error}; write it as https://host") from error
 
@@ -96,15 +104,18 @@ class IngestorEntry(BaseModel):
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> Self:
-        if self.source_type == "local" and (given := [name for name in _REMOTE_FIELDS if getattr(self, name)]):
-            raise ValueError(f"{given[0]} is not for a local source")
+        for name, sources in _FIELDS_OF.items():
+            if getattr(self, name) and self.source_type not in sources:
+                raise ValueError(f"{name} is not for a {self.source_type} source")
+        for origin in self.allowed_origins:
+            if (scheme := origin.partition("://")[0]) not in _SCHEMES[self.source_type]:
+                raise ValueError(f"allowed_origins: {origin} has the scheme {scheme!r}")
         if self.password is not None and self.username is None:
             raise ValueError("a password needs a username")
         if self.username is not None and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("username and the header Authorization exclude each other")
-        if self.source_type == "remote":
-            _require_url("registry", self.registry)
-            _require_url("feed_path", self.feed_path)
+        for name, path in (("registry", self.registry), ("feed_path", self.feed_path)):
+            _require_url(name, path, self.source_type)
         return self
 
     def source(self, settings: Settings | None = None) -> BaseSource:
@@ -193,12 +204,15 @@ def unlisted_entry(
         raise ConfigurationError(told, remedy="Correct what is to be ingested.") from error
 
 
-def _require_url(name: str, path: str | None) -> None:
-    """Raises `ValueError` for what a remote source cannot ask for. A feed may be named by its domain alone."""
-    if path is None or (name == "feed_path" and "://" not in path and "/" not in path):
+def _require_url(name: str, path: str | None, source_type: str) -> None:
+    """Raises `ValueError` for what a source of the network cannot ask for. A feed of the web may be named by its domain
+    alone."""
+    if path is None or source_type not in _SCHEMES:
+        return
+    if source_type == "remote" and name == "feed_path" and "://" not in path and "/" not in path:
         return
     try:
-        urls.parse(path, WEB)
+        urls.parse(path, _SCHEMES[source_type])
     except NetworkError as error:
         raise ValueError(f"{name}: {error}. {error.remedy}") from error
 

@@ -12,7 +12,7 @@ from app.net.addresses import Address, OpenedHosts, canonical_host, is_address, 
 from app.net.errors import ForbiddenError
 
 Resolve = Callable[[str, int], list[str]]
-_MAX_TRIED = 4  # addresses of one host
+MAX_TRIED = 4  # addresses of one host
 
 deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 """Until when, on the monotonic clock, what this thread waits for may take."""
@@ -22,6 +22,17 @@ def resolve_host(host: str, port: int) -> list[str]:
     """The addresses of a host, in the system's order. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def addresses_of(host: str, port: int, opened: OpenedHosts, resolve: Resolve) -> list[Address]:
+    """The addresses of a host, asked for once and checked. Raises `OSError` and `ForbiddenError`."""
+    name = canonical_host(host)
+    try:
+        found = [name] if is_address(name) else resolve(name, port)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise OSError(None, f"the name cannot be resolved: {reason or error}") from error
+    return require_open(name, port, found, opened)
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
@@ -38,7 +49,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:  # fmt: skip
         error: Exception | None = None
-        for address in self._addresses(host, port)[:_MAX_TRIED]:
+        for address in self._addresses(host, port)[:MAX_TRIED]:
             try:
                 stream = self._connect(str(address), port, _left(timeout), local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failed:
@@ -51,13 +62,10 @@ class GuardedBackend(httpcore2.NetworkBackend):
         raise ForbiddenError("The node opens no local sockets")
 
     def _addresses(self, host: str, port: int) -> list[Address]:
-        name = canonical_host(host)
         try:
-            found = [name] if is_address(name) else self._resolve(name, port)
-        except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else None
-            raise httpcore2.ConnectError(f"the name cannot be resolved: {reason or error}") from error
-        return require_open(name, port, found, self._opened)
+            return addresses_of(host, port, self._opened, self._resolve)
+        except OSError as error:
+            raise httpcore2.ConnectError(error.strerror) from error
 
 
 class GuardedStream(httpcore2.NetworkStream):

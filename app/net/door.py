@@ -115,7 +115,7 @@ class Door:
     def __init__(self, policy: Policy, *, resolve: Resolve = resolve_host) -> None:
         self._policy = policy
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=_trusted(policy.ca_bundle),
+            ssl_context=trusted(policy.ca_bundle),
             max_connections=_CONNECTIONS,
             keepalive_expiry=_KEEPALIVE_SECONDS,
             network_backend=GuardedBackend(policy.opened, resolve),
@@ -249,7 +249,8 @@ def _reason(error: Exception) -> str:
     return told[:200] or type(error).__name__
 
 
-def _trusted(ca_bundle: Path | None) -> ssl.SSLContext:
+def trusted(ca_bundle: Path | None) -> ssl.SSLContext:
+    """TLS that believes the system's certificates and those of the bundle."""
     context = httpx2.create_ssl_context(trust_env=False)
     if ca_bundle is not None:
         context.load_verify_locations(cafile=ca_bundle)

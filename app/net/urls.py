@@ -8,7 +8,7 @@ import httpx2
 from app.net.addresses import canonical_host
 from app.net.errors import ForbiddenError, InvalidUrlError
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 21}
 _SECRETS = re.compile(r"(?<=//)[^/?#\s]*@|\?[^#\s]*|#\S*")
 
 

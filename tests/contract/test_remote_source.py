@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from app.core.config import Settings
 from app.ingestors.base import ForbiddenAddressError, ForbiddenPathError, GoneError, SourceError, UnreachableError
-from app.ingestors.sources import remote
+from app.ingestors.sources import tries
 from app.ingestors.sources.base import BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 from tests.support.web import Exchange, Respond, Site, WebServer
@@ -44,7 +44,7 @@ def replies(status: int = 200, body: bytes = TEXT, **headers: str) -> Respond:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_BACKOFF", 0.01)
+    monkeypatch.setattr(tries, "_BACKOFF", 0.01)
 
 
 def raw_deflate(data: bytes) -> bytes:

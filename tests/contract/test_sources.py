@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import trustme
 import zstandard
 
 from app.core.config import Settings
@@ -16,32 +17,58 @@ from app.ingestors.base import ForbiddenPathError, IngestorError, SourceError, U
 from app.ingestors.sources.base import MEMORY_BYTES, BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 from app.ingestors.sources.local import LocalSource
+from tests.support.ftp import FtpServer
 from tests.support.web import Site, WebServer
 
 Publish = Callable[[str, bytes], str]
+Make = Callable[..., BaseSource]
 
 
-@pytest.fixture(params=["local", "remote"])
+@pytest.fixture(params=["local", "remote", "ftp", "ftps"])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def root(kind: str, tmp_path: Path) -> Iterator[str]:
+def root(kind: str, tmp_path: Path, tls: trustme.CA) -> Iterator[str]:
     """Where a publisher's documents are found."""
     folder = tmp_path / "published"
     folder.mkdir()
     if kind == "local":
         yield str(folder)
         return
-    with WebServer(Site(folder)) as server:
+    servers = {
+        "remote": lambda: WebServer(Site(folder)),
+        "ftp": lambda: FtpServer(folder),
+        "ftps": lambda: FtpServer(folder, tls=tls),
+    }
+    with servers[kind]() as server:
         yield server.url
 
 
+@pytest.fixture(scope="module")
+def tls() -> trustme.CA:
+    return trustme.CA()
+
+
 @pytest.fixture
-def source(kind: str) -> BaseSource:
-    settings = Settings(_env_file=None, allowed_private_hosts="127.0.0.1", fetch_retries=0)
-    return SourceFactory.create(kind, SourceConfig(settings=settings))
+def make(kind: str, tls: trustme.CA, tmp_path: Path) -> Make:
+    """Makes the source, with other limits than usual."""
+    bundle = tmp_path / "ca.pem"
+    tls.cert_pem.write_to_path(str(bundle))
+
+    def of(**chosen: int) -> BaseSource:
+        settings = Settings(
+            _env_file=None, allowed_private_hosts="127.0.0.1", ca_bundle=bundle, **{"fetch_retries": 0} | chosen
+        )
+        return SourceFactory.create("ftp" if kind == "ftps" else kind, SourceConfig(settings=settings))
+
+    return of
+
+
+@pytest.fixture
+def source(make: Make) -> BaseSource:
+    return make()
 
 
 @pytest.fixture
@@ -52,7 +79,7 @@ def publish(kind: str, root: str, tmp_path: Path) -> Publish:
         path = tmp_path / "published" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        if kind == "local":
+        if kind != "remote":
             os.utime(path, (1_000_000_000, 1_000_000_000))  # settled, so that it has a version
         return f"{root}/{name if kind == 'local' else quote(name)}"
 
@@ -154,26 +181,21 @@ def test_a_missing_document_has_no_version(source: BaseSource, publish: Publish)
         source.version(publish("feed.json", b"{}") + ".missing")
 
 
-def test_what_is_too_large_names_the_setting(kind: str, publish: Publish) -> None:
-    def limited(**limits: int) -> BaseSource:
-        settings = Settings(_env_file=None, allowed_private_hosts="127.0.0.1", **limits)
-        return SourceFactory.create(kind, SourceConfig(settings=settings))
-
+def test_what_is_too_large_names_the_setting(make: Make, publish: Publish) -> None:
     path = publish("feed.json", b"x" * 1001)
     with pytest.raises(SourceError, match="more than 1000 bytes") as caught:
-        limited(max_document_bytes=1000).open(path)
+        make(max_document_bytes=1000).open(path)
     assert "MAX_DOCUMENT_BYTES" in caught.value.remedy
     packed = publish("packed.json", gzip.compress(bytes(100_000)))
-    with limited(max_unpacked_bytes=99_999).open(packed) as document, pytest.raises(SourceError) as caught:
+    with make(max_unpacked_bytes=99_999).open(packed) as document, pytest.raises(SourceError) as caught:
         document.content()
     assert "MAX_UNPACKED_BYTES" in caught.value.remedy
     assert not caught.value.transient
 
 
-def test_a_bomb_is_recognised_by_its_ratio(kind: str, publish: Publish) -> None:
-    settings = Settings(_env_file=None, allowed_private_hosts="127.0.0.1", max_unpack_ratio=100)
+def test_a_bomb_is_recognised_by_its_ratio(make: Make, publish: Publish) -> None:
     path = publish("bomb.json", gzip.compress(bytes(65 * 1024**2)))
-    source = SourceFactory.create(kind, SourceConfig(settings=settings))
+    source = make(max_unpack_ratio=100)
     with source.open(path) as document, pytest.raises(SourceError, match="100 times its size") as caught:
         document.content()
     assert "MAX_UNPACK_RATIO" in caught.value.remedy

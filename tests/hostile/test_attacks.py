@@ -12,7 +12,7 @@ import pytest
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase
-from app.ingestors.sources import remote
+from app.ingestors.sources import tries
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.brand import Attack, Brand
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, product
@@ -80,7 +80,7 @@ def _bystander(node: Node, root: Path) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_BACKOFF", 0.01)
+    monkeypatch.setattr(tries, "_BACKOFF", 0.01)
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)

@@ -10,7 +10,7 @@ from app.ingestors.handlers.feed import FeedFailedError, FeedHandler
 from app.ingestors.handlers.reading import FeedRequest
 from app.ingestors.helpers import NoHelpers
 from app.ingestors.progress import NoProgress
-from app.ingestors.sources import remote
+from app.ingestors.sources import tries
 from app.ingestors.validation import validate
 from app.services import feeds, issues, organizations, runs, starts
 from app.services.issues import IssueFilter
@@ -268,4 +268,4 @@ def test_a_feed_on_the_web_is_linted(site: WebServer, folder: FeedFolder, settin
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_BACKOFF", 0.01)
+    monkeypatch.setattr(tries, "_BACKOFF", 0.01)

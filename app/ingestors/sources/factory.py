@@ -10,9 +10,13 @@ from pydantic import SecretStr
 from app.core.config import Settings, get_settings
 from app.ingestors.base import IngestorError
 from app.ingestors.sources.base import BaseSource, Limits
+from app.ingestors.sources.ftp import FtpSource
 from app.ingestors.sources.local import LocalSource
 from app.ingestors.sources.remote import Access, RemoteSource, basic_auth
+from app.ingestors.sources.tries import Tries
+from app.net import urls
 from app.net.door import Policy, door
+from app.net.ftp import FTP, Login
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class SourceConfig:
     @property
     def limits(self) -> Limits:
         return Limits.of(self.settings) if self.settings else Limits()
+
+    @property
+    def login(self) -> Login:
+        """The user of the entry's own FTP servers."""
+        own = frozenset(urls.origin(urls.parse(path, FTP)) for path in self.paths)
+        return Login(self.username, self.password.get_secret_value() if self.password else "", own)
 
     @property
     def access(self) -> Access:
@@ -54,10 +64,22 @@ def _remote(config: SourceConfig) -> BaseSource:
     )  # fmt: skip
 
 
+def _ftp(config: SourceConfig) -> BaseSource:
+    settings = config.settings or get_settings()
+    return FtpSource(
+        Policy.of(settings), config.login, Limits.of(settings),
+        Tries(settings.fetch_retries, settings.max_transfer_seconds), allowed_origins=config.allowed_origins,
+    )  # fmt: skip
+
+
 class SourceFactory:
     """Makes the source of a type."""
 
-    types: ClassVar[Mapping[str, Callable[[SourceConfig], BaseSource]]] = {"local": _local, "remote": _remote}
+    types: ClassVar[Mapping[str, Callable[[SourceConfig], BaseSource]]] = {
+        "local": _local,
+        "remote": _remote,
+        "ftp": _ftp,
+    }
 
     @classmethod
     def create(cls, source_type: str, config: SourceConfig | None = None) -> BaseSource:

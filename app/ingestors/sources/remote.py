@@ -1,10 +1,7 @@
 """Documents of the web, over http and https."""
 
 import re
-import threading
-import time
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,35 +10,26 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx2
-import structlog
 
-from app.ingestors.base import ForbiddenAddressError, ForbiddenPathError, GoneError, SourceError, UnreachableError
+from app.ingestors.base import ForbiddenPathError, GoneError, SourceError, UnreachableError
 from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, spool
 from app.ingestors.sources.packing import DAMAGED, ENCODINGS, Unpack
+from app.ingestors.sources.tries import PassingError, Tries, as_source_error
 from app.net import urls
 from app.net.door import WEB, Answer, Credentials, Door
-from app.net.errors import ForbiddenError, NetworkError
-
-log = structlog.get_logger()
+from app.net.errors import NetworkError
 
 T = TypeVar("T")
 
 WELL_KNOWN_FEED = "/.well-known/cmp/feed.json"
 _ASKED = {"Accept": "application/ld+json, application/json, */*;q=0.5", "Accept-Encoding": "gzip, br, zstd"}
 _SETTLED = 2.0  # seconds: a document that was just modified may be modified again under the same date
-_BACKOFF = 0.5  # seconds, doubled with each retry
-_MAX_PAUSE = 30.0  # seconds; what a server wants to be waited for longer is left to the next run
 _MAX_RETRY_AFTER = 86_400.0
-_MAX_FAILURES = 5  # documents in a row that a server did not deliver; the others are not asked for any more
 _ETAG = re.compile(r"[!-~ ]{1,512}")
 _BARE_DOMAIN = re.compile(r"[^/?#@\s]+")
 _WITHOUT_HEAD = frozenset({400, 403, 405, 501})  # servers, and signed URLs, that know GET alone
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524})
 _REFUSED = frozenset({401, 403, 407})
-
-
-class PassingError(UnreachableError):
-    """The server did not deliver; the next try may find it better."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +48,11 @@ class RemoteSource(BaseSource):
     def __init__(self, door: Door, access: Access, limits: Limits, *, retries: int = 3, seconds: float = 900) -> None:
         self._door = door
         self._limits = limits
-        self._retries = retries
-        self._seconds = seconds
+        self._tries = Tries(retries, seconds)
         self._allowed = access.allowed_origins
         origins = frozenset(urls.origin(self._url(path)) for path in access.paths)
         self._credentials = Credentials(access.credentials, origins)
         self._moved: dict[str, httpx2.URL] = {}
-        self._failures: Counter[str] = Counter()
-        self._lock = threading.Lock()
 
     def open(self, path: str) -> Document:
         return self._tried(path, lambda until: self._get(path, until))
@@ -106,7 +91,7 @@ class RemoteSource(BaseSource):
         try:
             return urls.parse(path, WEB)
         except NetworkError as error:
-            raise _as_source_error(error) from error
+            raise as_source_error(error) from error
 
     def _named(self, base: str, url: httpx2.URL, reference: str) -> httpx2.URL:
         try:
@@ -114,35 +99,10 @@ class RemoteSource(BaseSource):
         except httpx2.InvalidURL:
             raise SourceError(f"{urls.shown(base)} names what is no URL", remedy="Correct the URL.") from None
         except NetworkError as error:
-            raise _as_source_error(error) from error
+            raise as_source_error(error) from error
 
     def _tried(self, path: str, attempt: Callable[[float], T]) -> T:
-        """What an attempt returns, which is told until when it may take. What passes by itself is tried again."""
-        server = urls.origin(self._url(path))
-        if self._failures[server] >= _MAX_FAILURES:
-            raise UnreachableError(
-                f"{urls.shown(path)} was not asked for: {server} did not deliver {_MAX_FAILURES} others",
-                remedy="See to the server.",
-            )
-        until = time.monotonic() + self._seconds
-        for number in range(self._retries + 1):
-            try:
-                result = attempt(until)
-            except PassingError as error:
-                pause = _BACKOFF * 2**number if error.retry_after is None else error.retry_after
-                if number == self._retries or pause > _MAX_PAUSE or time.monotonic() + pause >= until:
-                    self._count_failure(server)
-                    raise
-                log.info("trying again", url=urls.shown(path), error=str(error), seconds=pause)
-                time.sleep(pause)
-            else:
-                self._failures.pop(server, None)
-                return result
-        raise AssertionError("unreachable")
-
-    def _count_failure(self, server: str) -> None:
-        with self._lock:
-            self._failures[server] += 1
+        return self._tries.run(urls.shown(path), urls.origin(self._url(path)), attempt)
 
     def _get(self, path: str, until: float) -> Document:
         with self._answer("GET", path, {}, until) as answer:
@@ -176,7 +136,7 @@ class RemoteSource(BaseSource):
                 yield answer
                 answer.finish()
         except NetworkError as error:
-            raise _as_source_error(error) from error
+            raise as_source_error(error) from error
 
     def _note_move(self, path: str, answer: Answer) -> None:
         """What a document names is meant as seen from where it was found in the end."""
@@ -223,14 +183,6 @@ class RemoteSource(BaseSource):
 def basic_auth(username: str, password: str) -> dict[str, str]:
     """The header of a user and password."""
     return {"Authorization": "Basic " + b64encode(f"{username}:{password}".encode()).decode("ascii")}
-
-
-def _as_source_error(error: NetworkError) -> SourceError:
-    if isinstance(error, ForbiddenError):
-        return ForbiddenAddressError(str(error), remedy=error.remedy)
-    if error.transient:
-        return PassingError(str(error), remedy=error.remedy or "See to the server, or try again later.")
-    return SourceError(str(error), remedy=error.remedy)
 
 
 def _require_success(path: str, answer: Answer) -> None:
