@@ -100,7 +100,7 @@ class Machine:
     def end(self, signum: signal.Signals = signal.SIGINT) -> int:
         """Tells it to end; returns its exit code."""
         self.process.send_signal(signum)
-        return self.process.wait(25)
+        return self.process.wait(60)
 
     def said(self) -> str:
         """All that it printed."""
