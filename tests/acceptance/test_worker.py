@@ -283,7 +283,7 @@ def test_messages_that_redis_forgot_are_sent_again(running: System, client: Clie
         "CAST(:name AS text), 'ingest:all', jsonb_build_object('ingestor_name', CAST(:name AS text), "
         "'source_type', 'local', "
         "'registry_path', CAST(:registry AS text), 'feed_path', NULL, 'organizations', NULL), 'k', 'queued', "
-        "now() - interval '1 minute', now() - interval '1 minute') RETURNING id",
+        "now() - interval '1 hour', now() - interval '1 hour') RETURNING id",
         name=brand.name, registry=str(brand.files.registry),
     )  # fmt: skip
     client.call("ingest:recover")
