@@ -22,9 +22,11 @@ from pydantic import (
 
 from app.core.config import Settings
 from app.core.errors import ConfigurationError
+from app.ingestors.base import SourceError
 from app.ingestors.cron import latest
 from app.ingestors.sources.base import BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
+from app.ingestors.sources.objects import StoredObject, bucket_origin
 from app.ingestors.variables import VariableError, fill
 from app.net import urls
 from app.net.door import WEB
@@ -37,11 +39,13 @@ _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connec
 # Which sources the fields that are not every source's are for.
 _FIELDS_OF = {
     "headers": ("remote",),
-    "username": ("remote", "ftp"),
-    "password": ("remote", "ftp"),
-    "allowed_origins": ("remote", "ftp"),
+    "username": ("remote", "ftp", "s3"),
+    "password": ("remote", "ftp", "s3"),
+    "allowed_origins": ("remote", "ftp", "s3"),
+    "endpoint_url": ("s3",),
+    "region": ("s3",),
 }
-_SCHEMES = {"remote": WEB, "ftp": FTP}
+_SCHEMES = {"remote": WEB, "ftp": FTP, "s3": ("s3",)}
 
 
 def _known_source(source_type: str) -> str:
@@ -58,9 +62,16 @@ def _valid_cron(expression: str) -> str:
 
 def _origin(text: str) -> str:
     try:
-        return urls.origin(urls.parse(text, (*WEB, *FTP)))
-    except NetworkError as error:
+        return bucket_origin(text) if text.startswith("s3:") else urls.origin(urls.parse(text, (*WEB, *FTP)))
+    except (NetworkError, SourceError) as error:
         raise ValueError(f"{error}; write it as https://host") from error
+
+
+def _endpoint(text: str) -> str:
+    try:
+        return str(urls.parse(text, WEB))
+    except NetworkError as error:
+        raise ValueError(str(error)) from error
 
 
 class IngestorEntry(BaseModel):
@@ -79,6 +90,8 @@ class IngestorEntry(BaseModel):
     username: str | None = Field(None, min_length=1)
     password: SecretStr | None = None
     allowed_origins: frozenset[Annotated[str, AfterValidator(_origin)]] = frozenset()
+    endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
+    region: str | None = Field(None, pattern=r"^[a-z0-9-]{1,50}$")
     _root: Path | None = PrivateAttr(None)
 
     def model_post_init(self, context: dict[str, Path] | None) -> None:
@@ -112,6 +125,8 @@ class IngestorEntry(BaseModel):
                 raise ValueError(f"allowed_origins: {origin} has the scheme {scheme!r}")
         if self.password is not None and self.username is None:
             raise ValueError("a password needs a username")
+        if self.source_type == "s3" and (self.username is None) != (self.password is None):
+            raise ValueError("username and password, the id of an access key and its secret, need each other")
         if self.username is not None and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("username and the header Authorization exclude each other")
         for name, path in (("registry", self.registry), ("feed_path", self.feed_path)):
@@ -132,6 +147,8 @@ class IngestorEntry(BaseModel):
             allowed_origins=self.allowed_origins,
             paths=tuple(path for path in (self.registry, self.feed_path) if path is not None),
             settings=settings,
+            endpoint_url=self.endpoint_url,
+            region=self.region,
         )
 
     def reads(self, registry: str | None, feed_path: str | None) -> bool:
@@ -212,8 +229,11 @@ def _require_url(name: str, path: str | None, source_type: str) -> None:
     if source_type == "remote" and name == "feed_path" and "://" not in path and "/" not in path:
         return
     try:
-        urls.parse(path, _SCHEMES[source_type])
-    except NetworkError as error:
+        if source_type == "s3":
+            StoredObject.of(path)
+        else:
+            urls.parse(path, _SCHEMES[source_type])
+    except (NetworkError, SourceError) as error:
         raise ValueError(f"{name}: {error}. {error.remedy}") from error
 
 

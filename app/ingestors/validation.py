@@ -38,6 +38,7 @@ DocumentKind = Literal["registry", "feed", "shard", "unknown"]
 
 _SAMPLE = 20  # items that tell a registry from a shard
 _BATCH = 2000
+_SOURCES = {"ftp": "ftp", "ftps": "ftp", "s3": "s3"}  # by scheme; all others are of the web
 
 
 @dataclass
@@ -100,7 +101,8 @@ class _Validation:
 
     def __init__(self, path: str, progress: Progress, settings: Settings | None) -> None:
         self._is_remote = "://" in path and not path.startswith("file:")
-        self.source = SourceFactory.create("remote" if self._is_remote else "local", SourceConfig(settings=settings))
+        source_type = _SOURCES.get(path.partition("://")[0], "remote") if self._is_remote else "local"
+        self.source = SourceFactory.create(source_type, SourceConfig(settings=settings))
         self.places = _Places()
         self.report = ValidationReport()
         self._path = path

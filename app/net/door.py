@@ -124,16 +124,17 @@ class Door:
 
     @contextmanager
     def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], credentials: Credentials, until: float
-    ) -> Iterator[Answer]:
-        """The answer to a request without a body, after redirects; all of it has to be there at `until`, on the
-        monotonic clock. Raises `NetworkError`."""
+        self, method: str, url: str, *, headers: Mapping[str, str], credentials: Credentials, until: float,
+        follow: bool = True,
+    ) -> Iterator[Answer]:  # fmt: skip
+        """The answer to a request without a body, after redirects unless they are not to be followed; all of it has to
+        be there at `until`, on the monotonic clock. Raises `NetworkError`."""
         target = urls.parse(url, WEB)
         wait = _Wait(self._policy, until)
         secrets = credentials.for_origin(urls.origin(target))
         for _ in range(MAX_REDIRECTS + 1):
             with self._sent(method, target, {**headers, **secrets}, wait) as answer:
-                if answer.status not in _REDIRECTS:
+                if answer.status not in _REDIRECTS or not follow:
                     yield answer
                     return
                 following = _redirected(answer)

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import SecretStr
 
 from app.core.config import Settings, get_settings
+from app.core.errors import ConfigurationError
 from app.ingestors.base import IngestorError
 from app.ingestors.sources.base import BaseSource, Limits
 from app.ingestors.sources.ftp import FtpSource
@@ -32,6 +33,8 @@ class SourceConfig:
     allowed_origins: frozenset[str] = frozenset()
     paths: tuple[str, ...] = ()
     settings: Settings | None = None
+    endpoint_url: str | None = None
+    region: str | None = None
 
     @property
     def limits(self) -> Limits:
@@ -72,6 +75,25 @@ def _ftp(config: SourceConfig) -> BaseSource:
     )  # fmt: skip
 
 
+def _s3(config: SourceConfig) -> BaseSource:
+    try:
+        from app.ingestors.sources.s3 import S3Source, Store
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"boto3", "botocore"}:
+            raise
+        raise ConfigurationError(
+            "A source of type 's3' needs boto3, which is not installed", remedy="Run `pip install discovery-node[s3]`."
+        ) from error
+    settings = config.settings or get_settings()
+    secret = config.password.get_secret_value() if config.password else None
+    return S3Source(
+        door(Policy.of(settings)),
+        Store(config.endpoint_url, config.region, config.username, secret, config.allowed_origins),
+        Limits.of(settings),
+        Tries(settings.fetch_retries, settings.max_transfer_seconds),
+    )
+
+
 class SourceFactory:
     """Makes the source of a type."""
 
@@ -79,6 +101,7 @@ class SourceFactory:
         "local": _local,
         "remote": _remote,
         "ftp": _ftp,
+        "s3": _s3,
     }
 
     @classmethod

@@ -88,8 +88,6 @@ class FtpSource(BaseSource):
         self._limits.check(told, packed=before.size or 0, unpacked=0)
         try:
             stored, sha256 = spool(self._limited(told, session.chunks(url)))
-        except NetworkError:
-            raise
         except OSError as error:
             raise cannot_spool(told, error) from error
         document = Document(str(url), stored, sha256, limits=self._limits)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.ingestors.config import load_config
 
@@ -120,6 +121,49 @@ def test_what_cannot_be_asked_for_is_named_without_its_secret(tmp_path: Path, fi
 def test_options_of_the_web_are_not_for_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="headers is not for a local source"):
         load_config(_write(tmp_path, "ingestion: [{name: a, source_type: local, feed_path: f, headers: {X-Key: a}}]"))
+
+
+FTP = "source_type: ftp, feed_path: 'ftp://feeds.example/out/feed.json'"
+S3 = "source_type: s3, feed_path: 's3://bucket/brand/feed.json'"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        f"{FTP}, username: node, password: s3cret, allowed_origins: ['ftps://cdn.example']",
+        "source_type: ftp, feed_path: 'ftps://feeds.example//srv/feed.json'",
+        f"{S3}, username: AKID, password: s3cret, allowed_origins: ['s3://mirror']",
+        f"{S3}, endpoint_url: 'https://store.example:9000', region: eu-west-1",
+    ],
+)
+def test_entries_of_other_servers_are_understood(tmp_path: Path, fields: str) -> None:
+    (entry,) = load_config(_write(tmp_path, f"ingestion: [{{name: a, {fields}}}]")).ingestion
+    assert entry.source(Settings(_env_file=None))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (f"{FTP}, headers: {{X-Key: s3cret}}", "headers is not for a ftp source"),
+        (f"{FTP}, endpoint_url: 'https://store.example'", "endpoint_url is not for a ftp source"),
+        (f"{FTP}, allowed_origins: ['https://cdn.example']", "the scheme 'https'"),
+        ("source_type: ftp, feed_path: feeds.example", "feed_path: feeds.example has no scheme"),
+        ("source_type: ftp, feed_path: 'ftp://me:s3cret@feeds.example/a'", "holds a user or password"),
+        ("source_type: ftp, feed_path: 'https://feeds.example/a'", "the scheme 'https'"),
+        (f"{REMOTE.partition(', ')[2]}, region: eu", "region is not for a remote source"),
+        (f"{S3}, username: AKID", "need each other"),
+        (f"{S3}, endpoint_url: 'https://me:s3cret@store.example'", "holds a user or password"),
+        (f"{S3}, endpoint_url: 'store.example'", "no scheme"),
+        (f"{S3}, allowed_origins: ['s3://Mirror!']", "no bucket"),
+        ("source_type: s3, feed_path: 's3://bucket'", "a key that cannot be asked for"),
+        ("source_type: s3, feed_path: 'bucket/feed.json'", "no object of a bucket"),
+    ],
+)
+def test_what_does_not_fit_a_source_is_named(tmp_path: Path, fields: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(_write(tmp_path, f"ingestion: [{{name: a, {fields}}}]"))
+    assert told in str(caught.value)
+    assert "s3cret" not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_secrets_are_neither_shown_nor_hashed(tmp_path: Path) -> None:
