@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
@@ -40,11 +41,14 @@ def check_entries(database: Database, entries: Sequence[IngestorEntry], settings
     """Looks at all feeds of the entries, several at once; one that fails hides no other."""
     with database.transaction() as connection:
         known = feeds.of_ingestors(connection, [entry.name for entry in entries])
+        wanted = {entry.name: _wanted(connection, entry, known) for entry in entries if entry.filter}
         started = feeds.started_ingestors(connection)
     checks = {entry.name: EntryCheck(entry, is_new=entry.name not in started) for entry in entries}
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="check") as pool:
         looks = [
-            pool.submit(in_this_context(_check), database, checks[feed.ingestor], feed, settings) for feed in known
+            pool.submit(in_this_context(_check), database, checks[feed.ingestor], feed, settings)
+            for feed in known
+            if feed.ingestor not in wanted or feed.organization_urn in wanted[feed.ingestor]
         ]
         for look in looks:
             look.result()
@@ -69,6 +73,15 @@ def has_updates(database: Database, entry: IngestorEntry, organization_id: int, 
     with database.transaction() as connection:
         feeds.remember_seen(connection, state.id, reading.seen)
     return reading.fingerprint not in (state.fingerprint, state.attempted_fingerprint)
+
+
+def _wanted(connection: Connection, entry: IngestorEntry, known: Sequence[KnownFeed]) -> set[str]:
+    """The organizations whose feeds the entry's filter lets through."""
+    assert entry.filter is not None  # noqa: S101 - asked for those alone that have one
+    return organizations.matching(
+        connection, [feed.organization_urn for feed in known], organizations=entry.filter.organization,
+        categories=entry.filter.category, brands=entry.filter.brand,
+    )  # fmt: skip
 
 
 def _check(database: Database, check: EntryCheck, feed: KnownFeed, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.cmp.urns import normalize_organization_urn
 from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.ingestors.base import SourceError
@@ -38,14 +39,15 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "range"})
 # Which sources the fields that are not every source's are for.
 _FIELDS_OF = {
-    "headers": ("remote",),
-    "username": ("remote", "ftp", "s3"),
-    "password": ("remote", "ftp", "s3"),
-    "allowed_origins": ("remote", "ftp", "s3"),
+    "headers": ("remote", "cmp"),
+    "username": ("remote", "cmp", "ftp", "s3"),
+    "password": ("remote", "cmp", "ftp", "s3"),
+    "allowed_origins": ("remote", "cmp", "ftp", "s3"),
     "endpoint_url": ("s3",),
     "region": ("s3",),
+    "filter": ("cmp",),
 }
-_SCHEMES = {"remote": WEB, "ftp": FTP, "s3": ("s3",)}
+_SCHEMES = {"remote": WEB, "cmp": WEB, "ftp": FTP, "s3": ("s3",)}
 
 
 def _known_source(source_type: str) -> str:
@@ -74,6 +76,24 @@ def _endpoint(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _organization_urn(text: str) -> str:
+    urn = normalize_organization_urn(text)
+    if urn is None:
+        raise ValueError(f"{text!r} is not the URN of an organization")
+    return urn
+
+
+class FeedFilter(BaseModel):
+    """Whose feeds of a registry are ingested: of the organizations listed, and with one of the categories, and with one
+    of the brands (by URN), as far as each is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
+
+    organization: frozenset[Annotated[str, AfterValidator(_organization_urn)]] = frozenset()
+    category: frozenset[Annotated[str, AfterValidator(str.lower)]] = frozenset()
+    brand: frozenset[str] = frozenset()
+
+
 class IngestorEntry(BaseModel):
     """One entry: a registry, a feed, or both. Paths are relative to the folder of the file. `headers`, or `username`
     and `password`, are shown to the servers of the entry's own paths alone."""
@@ -92,6 +112,7 @@ class IngestorEntry(BaseModel):
     allowed_origins: frozenset[Annotated[str, AfterValidator(_origin)]] = frozenset()
     endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
     region: str | None = Field(None, pattern=r"^[a-z0-9-]{1,50}$")
+    filter: FeedFilter | None = None
     _root: Path | None = PrivateAttr(None)
 
     def model_post_init(self, context: dict[str, Path] | None) -> None:
@@ -226,7 +247,7 @@ def _require_url(name: str, path: str | None, source_type: str) -> None:
     alone."""
     if path is None or source_type not in _SCHEMES:
         return
-    if source_type == "remote" and name == "feed_path" and "://" not in path and "/" not in path:
+    if _SCHEMES[source_type] == WEB and name == "feed_path" and "://" not in path and "/" not in path:
         return
     try:
         if source_type == "s3":

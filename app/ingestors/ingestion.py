@@ -98,7 +98,7 @@ class Ingestion:
         """The organizations of this ingestor, after its registry was read."""
         began = time.monotonic()
         try:
-            targets = self._registered()
+            targets = self._filtered(self._registered())
         except (DiscoveryNodeError, SQLAlchemyError) as error:
             self._raise_if_over(error)
             targets = [_Target(None, error=error)]
@@ -133,6 +133,24 @@ class Ingestion:
                 return stored
             return _from_registry(report)
         return self._stored()
+
+    def _filtered(self, targets: list[_Target]) -> list[_Target]:
+        """Those of the targets that the entry's filter lets through."""
+        wanted = self._entry.filter
+        if wanted is None or not targets:
+            return targets
+        with self._database.transaction() as connection:
+            urns = organizations.matching(
+                connection, [target.urn for target in targets if target.urn], organizations=wanted.organization,
+                categories=wanted.category, brands=wanted.brand,
+            )  # fmt: skip
+        kept = [target for target in targets if target.urn is None or target.urn in urns]
+        if not kept:
+            raise IngestorError(
+                f"The filter of the ingestor {self._entry.name!r} lets no organization of its registry through",
+                remedy="Correct it; `organization` and `brand` are URNs, `category` slugs of the registry.",
+            )
+        return kept
 
     def _stored(self) -> list[_Target]:
         with self._database.transaction() as connection:

@@ -117,6 +117,33 @@ def owned(connection: Connection, ingestor: str, *, stubs: bool = False) -> list
     return [(row.id, row.urn) for row in rows]
 
 
+def matching(
+    connection: Connection, urns: Iterable[str], *, organizations: Iterable[str], categories: Iterable[str],
+    brands: Iterable[str],
+) -> set[str]:  # fmt: skip
+    """Those of the organizations that are among `organizations`, have one of the categories and one of the brands, as
+    their registry tells; of these three what is empty lets all through."""
+    found = connection.execute(
+        text("""
+            SELECT o.urn FROM organizations o
+            WHERE o.urn = ANY(:urns) AND (:organizations = CAST('{}' AS text[]) OR o.urn = ANY(:organizations))
+                AND (:categories = CAST('{}' AS text[]) OR EXISTS (
+                    SELECT FROM organization_categories l JOIN categories c ON c.id = l.category_id
+                    WHERE l.organization_id = o.id AND c.path = ANY(:categories)))
+                AND (:brands = CAST('{}' AS text[]) OR EXISTS (
+                    SELECT FROM brands b
+                    WHERE b.organization_id = o.id AND b.origin = 'registry' AND b.urn = ANY(:brands)))
+            """),
+        {
+            "urns": list(urns),
+            "organizations": list(organizations),
+            "categories": list(categories),
+            "brands": list(brands),
+        },
+    )
+    return set(found.scalars())
+
+
 def record_issues(connection: Connection, ingestor: str, issues: Sequence[tuple[int | None, Issue]]) -> None:
     """Replaces what is wrong with an ingestor's registry: pairs of organization id and issue."""
     connection.execute(

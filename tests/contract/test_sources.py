@@ -27,7 +27,7 @@ Publish = Callable[[str, bytes], str]
 Make = Callable[..., BaseSource]
 
 
-@pytest.fixture(params=["local", "remote", "ftp", "ftps", "s3"])
+@pytest.fixture(params=["local", "remote", "cmp", "ftp", "ftps", "s3"])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -45,6 +45,7 @@ def root(kind: str, tmp_path: Path, tls: trustme.CA, request: pytest.FixtureRequ
         return
     servers = {
         "remote": lambda: WebServer(Site(folder)),
+        "cmp": lambda: WebServer(Site(folder)),
         "ftp": lambda: FtpServer(folder),
         "ftps": lambda: FtpServer(folder, tls=tls),
     }
@@ -98,7 +99,7 @@ def publish(kind: str, root: str, tmp_path: Path, request: pytest.FixtureRequest
         path = tmp_path / "published" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        if kind != "remote":
+        if kind not in ("remote", "cmp"):
             os.utime(path, (1_000_000_000, 1_000_000_000))  # settled, so that it has a version
         return f"{root}/{name if kind == 'local' else quote(name)}"
 

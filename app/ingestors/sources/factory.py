@@ -11,6 +11,7 @@ from app.core.config import Settings, get_settings
 from app.core.errors import ConfigurationError
 from app.ingestors.base import IngestorError
 from app.ingestors.sources.base import BaseSource, Limits
+from app.ingestors.sources.cmp import CmpSource
 from app.ingestors.sources.ftp import FtpSource
 from app.ingestors.sources.local import LocalSource
 from app.ingestors.sources.remote import Access, RemoteSource, basic_auth
@@ -59,9 +60,9 @@ def _local(config: SourceConfig) -> BaseSource:
     return LocalSource(config.root, allow_outside=config.allow_outside, limits=config.limits)
 
 
-def _remote(config: SourceConfig) -> BaseSource:
+def _remote(config: SourceConfig, make: type[RemoteSource] = RemoteSource) -> BaseSource:
     settings = config.settings or get_settings()
-    return RemoteSource(
+    return make(
         door(Policy.of(settings)), config.access, Limits.of(settings), retries=settings.fetch_retries,
         seconds=settings.max_transfer_seconds,
     )  # fmt: skip
@@ -94,12 +95,17 @@ def _s3(config: SourceConfig) -> BaseSource:
     )
 
 
+def _cmp(config: SourceConfig) -> BaseSource:
+    return _remote(config, CmpSource)
+
+
 class SourceFactory:
     """Makes the source of a type."""
 
     types: ClassVar[Mapping[str, Callable[[SourceConfig], BaseSource]]] = {
         "local": _local,
         "remote": _remote,
+        "cmp": _cmp,
         "ftp": _ftp,
         "s3": _s3,
     }
