@@ -1,5 +1,7 @@
 """A registry of many organizations, each with a feed on a server of its own."""
 
+import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from app.ingestors.config import load_config
 from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, encode, organization_entry, product
 from tests.support.nodes import Node
 from tests.support.web import Site, WebServer
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture
@@ -86,3 +90,26 @@ def test_a_filter_is_typed(tmp_path: Path, line: str) -> None:
     )
     with pytest.raises(ConfigurationError, match="filter is for a cmp source alone"):
         load_config(path)
+
+
+def test_the_whole_icecat_catalogue_is_read_again_for_next_to_nothing(node: Node, tmp_path: Path) -> None:
+    packed = SHARED / "icecat" / "catalogue.tar.xz"
+    if not packed.is_file():
+        pytest.skip("the Icecat catalogue is not on this machine")
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path / "icecat", filter="data")
+    node.settings = node.settings.model_copy(update={"allowed_private_hosts": "127.0.0.1"})
+    with WebServer(Site(tmp_path / "icecat")) as server:
+        node.configure(entry(f"{server.url}/brands.json"))
+        first = node.start()
+        assert (first["status"], len(first["runs"])) == ("success", 161)
+        assert sum(run["feed"]["products"]["inserted"] for run in first["runs"]) == 19_406
+        asked, moved = set(server.asked), server.sent
+        server.forget()
+        again = node.start(steps=("feed",))
+        assert again["status"] == "success"
+        assert sum(run["feed"]["shards"]["read"] for run in again["runs"]) == 0
+        assert max(Counter(server.asked).values()) == 1
+        assert set(server.asked) == asked - {("GET", "/brands.json")}
+        assert all("if-none-match" in exchange.headers for exchange in server.requests)
+        assert server.sent < moved / 100
