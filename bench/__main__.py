@@ -28,6 +28,7 @@ from bench.baselines import bare_session, copy_and_insert
 from bench.feeds import Edit, write_feed
 from bench.search import measure_search
 from bench.workers import latency, redis_running, staged_and_merged, worker_running
+from tests.support.web import Site, WebServer
 
 REPEATS = 3
 _MIB = 1024 * 1024
@@ -78,11 +79,11 @@ class Bench:
         engine.dispose()
 
 
-def ingest(url: str, folder: Path, steps: str = "registry,feed") -> dict[str, Any]:
+def ingest(url: str, place: Path | str, steps: str = "registry,feed") -> dict[str, Any]:
     """One ingestion in a process of its own: `bench.measure`'s document."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.measure", str(folder), steps],
-        env=os.environ | {"DATABASE_URL": url},
+        [sys.executable, "-m", "bench.measure", str(place), steps],
+        env=os.environ | {"DATABASE_URL": url, "ALLOWED_PRIVATE_HOSTS": "127.0.0.1"},
         check=True,
         capture_output=True,
         text=True,
@@ -101,7 +102,9 @@ def feed_seconds(measured: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--large", action="store_true", help="two million products too")
-    parser.add_argument("--only", choices=["feed", "growth", "memory", "vectors", "workers"], help="one part of it")
+    parser.add_argument(
+        "--only", choices=["feed", "growth", "memory", "remote", "vectors", "workers"], help="one part of it"
+    )
     arguments = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -110,6 +113,7 @@ def main() -> None:
             "feed": lambda: measure_feed(bench, 50_000),
             "growth": lambda: measure_growth(bench, large=arguments.large),
             "memory": lambda: measure_memory(bench),
+            "remote": lambda: measure_remote(bench, 50_000),
             "vectors": lambda: measure_vectors(bench),
             "workers": lambda: measure_workers(bench, 500_000),
         }
@@ -185,6 +189,26 @@ def measure_memory(bench: Bench) -> Iterator[Row]:
         console.print("bench: ingesting and embedding 3,000 products")
         peak = ingest(url, folder, "registry,feed,vector")["peak"] / _MIB
     yield Row("memory, embedder included", f"{peak:.0f} MiB", "≤ 450 MB", peak <= 450e6 / _MIB)
+
+
+def measure_remote(bench: Bench, products: int) -> Iterator[Row]:
+    """First ingestions from files, from a web server, and from one that takes its time, in turn."""
+    folder = bench.feed(products)
+    seconds: dict[str, list[float]] = {"files": [], "http": [], "http, 50 ms more a request": []}
+    with WebServer(Site(folder)) as prompt, WebServer(Site(folder, latency=0.05)) as slow:
+        for _ in range(REPEATS):
+            console.print("bench: ingesting from files, from a server, from a slow one")
+            places: list[Path | str] = [folder, prompt.url, slow.url]
+            for taken, place in zip(seconds.values(), places, strict=True):
+                with bench.database() as url:
+                    taken.append(feed_seconds(ingest(url, place)))
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    for (name, median), budget in zip(medians.items(), (None, 0.8, 0.6), strict=True):
+        ratio, rate = medians["files"] / median, f"{products / median:,.0f}/s"
+        if budget is None:
+            yield Row(f"first, {products:,} products, {name}", rate)
+        else:
+            yield Row(f"… {name}", f"{ratio:.2f} x ({rate})", f"≥ {budget} x", ratio >= budget)
 
 
 def measure_vectors(bench: Bench) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """One ingestion in a process of its own: seconds, SQL statements, bytes of anonymous memory at the peak.
 
-`python -m bench.measure FOLDER STEP[,STEP] [--full]` ingests the feed in FOLDER into `DATABASE_URL` and prints JSON.
+`python -m bench.measure PLACE STEP[,STEP] [--full]` ingests the feed in PLACE, a folder or a URL,
+into `DATABASE_URL` and prints JSON.
 """
 
 import json
@@ -70,7 +71,7 @@ class PeakMemory(threading.Thread):
 
 
 def main() -> None:
-    folder, steps = Path(sys.argv[1]), tuple(sys.argv[2].split(","))
+    place, steps = sys.argv[1], tuple(sys.argv[2].split(","))
     configure_logging("warning")
     database = connect(get_settings())
 
@@ -78,7 +79,8 @@ def main() -> None:
     def _use_counter(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
         parameters["cursor_factory"] = CountingCursor
 
-    entry = IngestorEntry(name="bench", source_type="local", registry=str(folder / "registry.json"))
+    source_type = "remote" if "://" in place else "local"
+    entry = IngestorEntry(name="bench", source_type=source_type, registry=f"{place}/registry.json")
     manager = IngestorManager(database=database, config=IngestionConfig(ingestion=[entry]))
     manager.get_ingestors()
     memory = PeakMemory()
