@@ -88,7 +88,7 @@ def test_a_filter_is_typed(tmp_path: Path, line: str) -> None:
     path.write_text(
         path.read_text().replace("cmp", "remote").replace("colour: [red]", "").replace("acme", ORGANIZATION)
     )
-    with pytest.raises(ConfigurationError, match="filter is for a cmp source alone"):
+    with pytest.raises(ConfigurationError, match="filter is not for a remote source"):
         load_config(path)
 
 
