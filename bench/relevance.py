@@ -24,8 +24,8 @@ from app.core.logging import configure_logging
 from app.db.session import connect
 from app.ingestors.config import IngestionConfig
 from app.ingestors.manager import IngestorManager
+from app.services.generations import open_generation
 from app.services.search import search
-from app.services.vectors import open_generation
 from app.vectors.embedders import create_embedder
 
 DEPTH = 100

@@ -14,9 +14,10 @@ import numpy as np
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect
-from app.services import vectors
+from app.services import generations, vectors
 from app.services.search import SearchFilters, search
 from app.vectors.embedders import Embedder, create_embedder
+from app.vectors.indexes.base import Block, Entry
 
 QUERIES = 400
 CLIENTS = 16
@@ -64,18 +65,19 @@ def _p95(values: list[float]) -> float:
 def _fill(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
     seeds = embedder.embed(texts)
     noise = np.random.default_rng(1)
-    opened = vectors.open_generation(database, lambda variant: embedder)
+    opened = generations.open_generation(database, lambda variant: embedder)
     index = opened.generation.index
     with database.transaction() as connection:
         (organization,) = [outdated.organization_id for outdated in index.outdated(connection, None)]
-    after = 0
+    first = 0
     for number in itertools.count():
         with database.transaction() as connection:
-            pending = index.pending(connection, organization, after, _BATCH)
+            pending = index.pending(connection, Block(organization, first, 2**63 - 1), _BATCH)
             if not pending:
                 break
-            after = pending[-1].product_id
+            first = pending[-1].product_id + 1
             rows = (np.arange(len(pending)) + number * _BATCH) % len(seeds)
             moved = seeds[rows] + noise.normal(0, 0.01, (len(pending), seeds.shape[1])).astype(np.float32)
-            index.write(connection, pending, moved / np.linalg.norm(moved, axis=1, keepdims=True))
+            moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+            index.acknowledge(connection, [Entry(*each) for each in zip(pending, moved, strict=True)])
     vectors.complete(database, lambda variant: embedder)

@@ -14,7 +14,7 @@ from app.cli.output import console, money, print_json, table, to_json
 from app.cmp.text import clean
 from app.core.config import Settings
 from app.core.errors import DiscoveryNodeError
-from app.services import organizations, products, vectors
+from app.services import generations, organizations, products
 from app.services.search import SearchFilters, SearchHit
 from app.services.search import search as find
 
@@ -29,7 +29,7 @@ def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> 
     """Prints the best hits."""
     found = settings()
     with reading(found) as connection:
-        hits = find(connection, vectors.query_embedder(connection, found), query, filters, limit)
+        hits = find(connection, generations.query_embedder(connection, found), query, filters, limit)
         names = organizations.names(connection, {hit.organization for hit in hits})
         why = "" if hits or as_json else _why_nothing(connection, found, filters)
     if as_json:
@@ -62,9 +62,9 @@ def _document(hit: SearchHit) -> dict[str, Any]:
 
 def _why_nothing(connection: Connection, settings: Settings, filters: SearchFilters) -> str:
     """What to do when nothing is found. The empty query finds whatever there is."""
-    if not find(connection, vectors.query_embedder(connection, settings), "", limit=1):
+    if not find(connection, generations.query_embedder(connection, settings), "", limit=1):
         return "Nothing is in the catalogue yet. Run `discovery-node ingest`."
-    if vectors.live_generation(connection) is None:
+    if generations.live_generation(connection) is None:
         return "No product is indexed yet. Run `discovery-node ingest --only vector`."
     if filters != SearchFilters():
         return "Nothing passes these filters. Try fewer of them."

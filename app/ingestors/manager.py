@@ -20,9 +20,9 @@ from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
 from app.net.urls import shown
 from app.services import feeds, organizations, starts
+from app.services.generations import EmbedderFactory
 from app.services.runs import worst
 from app.services.starts import Start
-from app.services.vectors import EmbedderFactory
 
 
 class IngestorManager:

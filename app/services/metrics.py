@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from app.services import counters, vectors, workers
+from app.services import counters, generations, workers
 
 _PATIENCE = "5s"  # of a single statement
 
@@ -63,7 +63,7 @@ def pending(connection: Connection) -> Pending:
     """How far the live search index is behind; before there is one, everything is pending. It walks two indexes from
     end to end: a fraction of a second for a hundred thousand products."""
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_PATIENCE}'")
-    live = vectors.live_generation(connection)
+    live = generations.live_generation(connection)
     if live is None:
         return Pending(*connection.execute(_UNINDEXED).one())
     return Pending(*live.index.lag(connection))

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from app.db.session import Database
 from app.db.staging import leftovers
-from app.services import starts, vectors
+from app.services import generations, starts
 from app.services.unneeded import (
     EMPTY_CATEGORIES,
     EXPIRED_CATALOGUE,
@@ -168,7 +168,7 @@ class _CleanUp:
 def _parts(connection: Connection, kind: Unneeded) -> list[Part]:
     """What goes with rows of that kind. Tables of the search index are held, which may have to be waited for."""
     if kind.table == "products":
-        indexes = [Part("vectors", table, "product_id") for table in vectors.hold_tables(connection)]
+        indexes = [Part("vectors", table, "product_id") for table in generations.hold_tables(connection)]
         return [Part("offers", "offers", "product_id"), *indexes]
     return [Part("runs", "runs", "start_id")] if kind.table == "starts" else []
 

@@ -11,10 +11,10 @@ from app.cmp.availability import IN_STOCK
 from app.cmp.categories import SEPARATOR, normalize_path
 from app.cmp.text import clean, cut_bytes
 from app.cmp.urns import normalize_organization_urn
-from app.services.vectors import live_generation, require_same_model
+from app.services.generations import live_generation, require_same_model
 from app.vectors.embedders import Embedder
 from app.vectors.fusion import reciprocal_rank_fusion
-from app.vectors.indexes.pgvector import Condition
+from app.vectors.indexes.base import Condition
 
 DEPTH = 200
 """Candidates of each ranking; more when more hits are asked for."""

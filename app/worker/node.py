@@ -8,8 +8,8 @@ from app.db import schema
 from app.db.session import LiveDatabase, connect
 from app.ingestors.helpers import Helpers
 from app.ingestors.manager import IngestorManager
-from app.services import vectors
-from app.services.vectors import EmbedderFactory
+from app.services import generations
+from app.services.generations import EmbedderFactory
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,4 @@ def node() -> Node:
     settings = get_settings()
     database = connect(settings)
     schema.prepare(database, upgrade_it=settings.database_url is None)
-    return Node(settings, database, vectors.configured(settings))
+    return Node(settings, database, generations.configured(settings))

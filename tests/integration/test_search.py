@@ -12,8 +12,8 @@ import pytest
 
 from app.cmp.text import search_text
 from app.ingestors.handlers.vector import VectorHandler
+from app.services.generations import OtherModelError, live_generation
 from app.services.search import SearchFilters, SearchHit, search
-from app.services.vectors import OtherModelError, live_generation
 from app.vectors.fusion import reciprocal_rank_fusion
 from app.vectors.indexes import pgvector
 from tests.support.embedders import HashEmbedder, direction, factory, forget_generations

@@ -10,8 +10,9 @@ from sqlalchemy import text
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import vectors
-from app.services.vectors import GenerationReplacedError, OtherModelError, VectorReport, live_generation
+from app.services import generations, vectors
+from app.services.generations import GenerationReplacedError, OtherModelError, live_generation
+from app.services.vectors import VectorReport
 from app.vectors.indexes import pgvector
 from tests.support.embedders import DIMENSIONS, HashEmbedder, by_cpu, factory, forget_generations
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, offer, product
@@ -212,7 +213,7 @@ def test_ten_that_start_at_once_share_one_generation_and_its_variant(node, datab
     create = by_cpu("int8", "fp32")
 
     with ThreadPoolExecutor(10) as pool:
-        opened = list(pool.map(lambda _: vectors.open_generation(database, create), range(10)))
+        opened = list(pool.map(lambda _: generations.open_generation(database, create), range(10)))
 
     assert len({o.generation.id for o in opened}) == 1
     assert len({o.embedder.identity for o in opened}) == 1
@@ -240,16 +241,16 @@ def test_another_model_is_built_beside_and_goes_live_when_nothing_is_pending(nod
     assert len(tables(node)) == 2
     with database.transaction() as connection:
         live = live_generation(connection)
-        vectors.require_same_model(live, old)
+        generations.require_same_model(live, old)
         with pytest.raises(OtherModelError, match="better"):
-            vectors.require_same_model(live, new)
+            generations.require_same_model(live, new)
 
     assert step.run([second["id"]]) == VectorReport(pending=2, indexed=2)
     step.finish()
     assert len(tables(node)) == 1
     assert tables(node) != before
     with database.transaction() as connection:
-        vectors.require_same_model(live_generation(connection), new)
+        generations.require_same_model(live_generation(connection), new)
 
 
 def test_a_step_whose_index_was_replaced_says_so(node, publish, database, settings):
@@ -284,7 +285,7 @@ def test_an_old_pgvector_is_refused_with_the_reason(database, monkeypatch):
     monkeypatch.setattr(pgvector, "_MIN_VERSION", (99, 0, 0))
 
     with pytest.raises(pgvector.PgVectorOutdatedError, match="CVE-2026-3172"):
-        vectors.open_generation(database, by_cpu("int8"))
+        generations.open_generation(database, by_cpu("int8"))
 
 
 def test_the_real_embedder_fills_an_index(node, publish, database, settings):

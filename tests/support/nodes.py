@@ -16,8 +16,8 @@ from app.ingestors.ingestion import Options, Step
 from app.ingestors.manager import IngestorManager
 from app.ingestors.progress import Progress
 from app.ingestors.reports import IngestReport, RunReport
+from app.services.generations import query_embedder
 from app.services.search import search
-from app.services.vectors import query_embedder
 from tests.support.feeds import ORGANIZATION
 
 CATALOGUE = ("registry", "feed")

@@ -6,9 +6,10 @@ from app.core.config import Settings
 from app.db.session import Database
 from app.ingestors.helpers import Helpers, NoHelpers
 from app.ingestors.progress import NoProgress, Progress
-from app.services import vectors
+from app.services import generations, vectors
+from app.services.generations import EmbedderFactory
 from app.services.starts import Start
-from app.services.vectors import EmbedderFactory, Sharing, VectorReport
+from app.services.vectors import Sharing, VectorReport
 
 
 class VectorHandler:
@@ -29,7 +30,7 @@ class VectorHandler:
         self._progress = progress or NoProgress()
         self._helpers = helpers or NoHelpers()
         self._dry_run = dry_run
-        self._create = create or vectors.configured(settings)
+        self._create = create or generations.configured(settings)
         self._has_run = False
 
     def run(self, organization_ids: Sequence[int] | None = None, start: Start | None = None) -> VectorReport:

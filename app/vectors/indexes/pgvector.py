@@ -8,7 +8,7 @@ product is never found, and goes with the next vector step.
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, text
 
 from app.core.errors import DiscoveryNodeError
+from app.vectors.indexes.base import Block, Candidates, Condition, Entry, Outdated, PendingProduct
 
 MIN_ROWS_TO_INDEX = 5_000
 """Below this a scan is fast, and a first load is not slowed by index upkeep: 100 times slower than plain rows."""
@@ -36,48 +37,12 @@ _QUERY_SETTINGS = (
 _QUERY = "websearch_to_tsquery('english', :query)"
 # What excludes only (`-red`) would match almost everything, and could use no index.
 _HAS_TERMS = f"querytree({_QUERY}) NOT IN ('', 'T')"
+_GONE = "NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NULL)"
 _RANK = f"ts_rank_cd('{{1,1,1,1}}', v.tsv, {_QUERY}, 2)"
 
 
 class PgVectorOutdatedError(DiscoveryNodeError):
     """The server's pgvector is too old to be used safely."""
-
-
-@dataclass(frozen=True)
-class Outdated:
-    """How far an organization's part of the index is behind: texts to embed, rows to delete."""
-
-    organization_id: int
-    pending: int
-    vanished: int
-
-
-@dataclass(frozen=True)
-class PendingText:
-    """A product whose text is not, or no longer, the one in the index."""
-
-    product_id: int
-    text_hash: bytes
-    name: str
-    brand_name: str | None
-    description: str | None
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Which products may be found: SQL about `p`, a row of `products`, with its parameters."""
-
-    sql: str = "p.deleted_at IS NULL"
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    is_filter: bool = False
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Product ids by two rankings, best first."""
-
-    dense: list[int]
-    text: list[int]
 
 
 @dataclass(frozen=True)
@@ -117,7 +82,7 @@ class PgVectorIndex:
     # --- keeping in step with the catalogue ----------------------------------------------------------------------
 
     def outdated(self, connection: Connection, organization_ids: Sequence[int] | None) -> list[Outdated]:
-        """The organizations (None: of all) whose part is behind. One statement, from two indexes alone."""
+        """One statement, from two indexes alone."""
         rows = connection.execute(
             text(f"""
                 SELECT organization_id, count(p.id) AS pending, count(*) - count(p.id) AS vanished
@@ -137,8 +102,8 @@ class PgVectorIndex:
         return [Outdated(*row) for row in rows]
 
     def lag(self, connection: Connection) -> tuple[int, float]:
-        """How many products are to be embedded, and how many seconds ago the oldest of them changed. From two indexes
-        alone, and a look at 10,000 of the products found: of more, which only a first load leaves, some."""
+        """From two indexes alone, and a look at 10,000 of the products found: of more, which only a first load leaves,
+        some."""
         row = connection.exec_driver_sql(
             f"""
             WITH pending AS MATERIALIZED (
@@ -153,11 +118,7 @@ class PgVectorIndex:
         ).one()
         return row[0], row[1]
 
-    def pending_blocks(
-        self, connection: Connection, organization_ids: Sequence[int] | None, size: int
-    ) -> list[tuple[int, int, int]]:
-        """What is to be embedded of the organizations (None: of all) in blocks of `size`: organization, first and last
-        product id."""
+    def blocks(self, connection: Connection, organization_ids: Sequence[int] | None, size: int) -> list[Block]:
         rows = connection.execute(
             text(f"""
                 SELECT organization_id, min(id), max(id) FROM (
@@ -170,30 +131,27 @@ class PgVectorIndex:
                 """),
             {"organizations": organization_ids, "size": size},
         )
-        return [(row[0], row[1], row[2]) for row in rows]
+        return [Block(*row) for row in rows]
 
-    def pending(
-        self, connection: Connection, organization_id: int, after: int, limit: int, last: int | None = None
-    ) -> list[PendingText]:
-        """The next products of an organization to be embedded, by id from beyond `after` up to `last`."""
+    def pending(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
         # Row by row along two indexes: any other join would read the whole organization for every batch.
         connection.exec_driver_sql("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         rows = connection.execute(
             text(f"""
                 SELECT p.id, p.text_hash, p.name, p.brand_name, p.description
                 FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
-                WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id > :after
-                    AND (CAST(:last AS bigint) IS NULL OR p.id <= :last)
+                WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id BETWEEN :first AND :last
                     AND p.text_hash IS DISTINCT FROM v.text_hash
                 ORDER BY p.id LIMIT :limit
                 """),
-            {"organization": organization_id, "after": after, "limit": limit, "last": last},
+            {"organization": block.organization_id, "first": block.first, "last": block.last, "limit": limit},
         )
-        return [PendingText(*row) for row in rows]
+        return [PendingProduct(*row) for row in rows]
 
-    def write(self, connection: Connection, texts: Sequence[PendingText], vectors: NDArray[np.float32]) -> int:
-        """Puts texts and their vectors, row by row, into the index; those that changed meanwhile stay pending.
-        Returns the number written."""
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Nothing: what is acknowledged is what is written."""
+
+    def acknowledge(self, connection: Connection, entries: Sequence[Entry]) -> int:
         return connection.execute(
             text(f"""
                 INSERT INTO {self.table} (product_id, organization_id, text_hash, embedding, tsv)
@@ -212,20 +170,29 @@ class PgVectorIndex:
                     SET text_hash = excluded.text_hash, embedding = excluded.embedding, tsv = excluded.tsv
                 """),
             {
-                "ids": [text.product_id for text in texts],
-                "hashes": [text.text_hash for text in texts],
-                "vectors": [_literal(vector) for vector in vectors],
+                "ids": [entry.product.product_id for entry in entries],
+                "hashes": [entry.product.text_hash for entry in entries],
+                "vectors": [None if entry.vector is None else _literal(entry.vector) for entry in entries],
             },
         ).rowcount
 
-    def delete_vanished(self, connection: Connection, organization_ids: Sequence[int] | None) -> int:
-        """Deletes the rows of products that are deleted or gone; returns their number."""
-        return connection.execute(
+    def vanished(self, connection: Connection, organization_ids: Sequence[int], limit: int) -> list[int]:
+        rows = connection.execute(
             text(f"""
-                DELETE FROM {self.table} v WHERE {_among("organization_id", organization_ids)}
-                    AND NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NULL)
+                SELECT v.product_id FROM {self.table} v WHERE {_among("organization_id", organization_ids)}
+                    AND {_GONE} ORDER BY v.product_id LIMIT :limit
                 """),
-            {"organizations": organization_ids},
+            {"organizations": organization_ids, "limit": limit},
+        )
+        return list(rows.scalars())
+
+    def erase(self, product_ids: Sequence[int]) -> None:
+        """Nothing: what is forgotten is what is taken out."""
+
+    def forget(self, connection: Connection, product_ids: Sequence[int]) -> int:
+        return connection.execute(
+            text(f"DELETE FROM {self.table} v WHERE product_id = ANY(CAST(:ids AS bigint[])) AND {_GONE}"),
+            {"ids": product_ids},
         ).rowcount
 
     def ensure_search_structures(self, connection: Connection, min_rows: int = MIN_ROWS_TO_INDEX) -> bool:

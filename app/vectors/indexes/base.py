@@ -1,0 +1,140 @@
+"""What every search index promises: a product's text and vector go in, the products nearest to a query come out.
+
+The catalogue is in the database, an index may be elsewhere. So putting products in has two halves: `send`, outside of
+any transaction, and `acknowledge`, which writes in one that they are in. Between them a process may die: what is not
+acknowledged is pending, and is sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """How far an organization's part of the index is behind: products to put in, and products to take out."""
+
+    organization_id: int
+    pending: int
+    vanished: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pending products of an organization, by the first and the last of their ids."""
+
+    organization_id: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class PendingProduct:
+    """A product that is not, or no longer, in the index as it is in the catalogue.
+
+    `twin` is a product in the index whose vector is of the same text: its own, when all but the text changed.
+    """
+
+    product_id: int
+    text_hash: bytes
+    name: str
+    brand_name: str | None
+    description: str | None
+    twin: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A product and the vector of its text, None when its twin's is to be taken."""
+
+    product: PendingProduct
+    vector: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which products may be found: SQL about `p`, a row of `products`, with its parameters."""
+
+    sql: str = "p.deleted_at IS NULL"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    is_filter: bool = False
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Product ids by two rankings, best first."""
+
+    dense: list[int]
+    text: list[int]
+
+
+class Index(Protocol):
+    """The index of one generation. What takes a connection runs in its transaction, for which the caller holds the
+    generation; what takes none may go elsewhere and take its time."""
+
+    @property
+    def table(self) -> str:
+        """Where the database keeps what is in the index, a row for each product with its `product_id`."""
+        ...
+
+    def create(self, connection: Connection) -> None: ...
+
+    def drop(self, connection: Connection) -> None: ...
+
+    def count(self, connection: Connection) -> int:
+        """How many products are in the index."""
+        ...
+
+    def outdated(self, connection: Connection, organization_ids: Sequence[int] | None) -> list[Outdated]:
+        """The organizations (None: of all) whose part is behind."""
+        ...
+
+    def lag(self, connection: Connection) -> tuple[int, float]:
+        """How many products are pending, and how many seconds ago the oldest of them changed."""
+        ...
+
+    def blocks(self, connection: Connection, organization_ids: Sequence[int] | None, size: int) -> list[Block]:
+        """What is pending of the organizations (None: of all), in blocks of `size` products."""
+        ...
+
+    def pending(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
+        """The first products of a block that are pending, by id. They are about to be sent: an index that is elsewhere
+        notes it, so that whatever gets there is known of here."""
+        ...
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Puts products to where the index is, if that is not the database. When it returns they are there to stay."""
+        ...
+
+    def acknowledge(self, connection: Connection, entries: Sequence[Entry]) -> int:
+        """Writes down that products are in the index; returns how many. One that changed meanwhile, or whose twin is
+        gone, stays pending."""
+        ...
+
+    def vanished(self, connection: Connection, organization_ids: Sequence[int], limit: int) -> list[int]:
+        """The first products in the index that are deleted or gone from the catalogue."""
+        ...
+
+    def erase(self, product_ids: Sequence[int]) -> None:
+        """Takes products out where the index is, if that is not the database."""
+        ...
+
+    def forget(self, connection: Connection, product_ids: Sequence[int]) -> int:
+        """Writes down that products are out of the index; returns how many. One that came back meanwhile is pending,
+        or is still in."""
+        ...
+
+    def ensure_search_structures(self, connection: Connection) -> bool:
+        """Builds what searching has come to need since the index grew; True when there was something to build."""
+        ...
+
+    def candidates(
+        self, connection: Connection, query: str, vector: NDArray[np.float32], condition: Condition, depth: int
+    ) -> Candidates:
+        """The best `depth` products by the query's vector, and by its words. The first ranking is shorter only when
+        fewer products in the index pass the condition."""
+        ...
