@@ -17,7 +17,7 @@ import structlog
 
 from app.db import schema
 from app.db.session import LiveDatabase
-from tests.chaos import plan, verdict
+from tests.chaos import accounts, plan, verdict
 from tests.chaos.faults import Chaos
 from tests.chaos.ledger import AUDIT, Ledger
 from tests.chaos.machine import Machine
@@ -80,12 +80,15 @@ def _play(machine: Machine, publishers: Publishers, events: list[Event], seed: i
     began = time.monotonic()
     machine.keep_awake()
     clean = verdict.ingest_clean(machine, publishers)
-    rested, missing = verdict.rest(machine, ledger, Ledger(str(clean.engine.url)), began)
+    rested, missing = verdict.rest(chaos, Ledger(str(clean.engine.url)), began)
     missing = missing or chaos.answer(events[0].random)
     verdict.settle(machine, ledger)
-    wrong = ([missing] if missing else []) + list(verdict.faults(chaos, clean))
+    account = accounts.account(ledger, chaos.callers)
+    wrong = ([missing] if missing else []) + account.wrong + list(verdict.faults(chaos, clean))
     clean.engine.dispose()
     told = {
+        "starts that callers asked for": verdict.told(account.ends),
+        "their callers": verdict.told(account.answers),
         "seed": str(seed), "seconds under fire": f"{seconds:.0f}", "seconds to rest": f"{rested:.1f}",
         "verdict": "FAILED" if wrong else "as a clean ingestion",
     }  # fmt: skip
@@ -118,6 +121,7 @@ def _do_all(chaos: Chaos, events: list[Event]) -> float:
     for event in events:
         while (wait := event.at + late - (time.monotonic() - began)) > 0:
             chaos.machine.keep_up()
+            chaos.callers.ask()
             time.sleep(min(wait, 0.1))
         late = max(late, time.monotonic() - began - event.at)
         log.info("%s", event.kind)
@@ -134,7 +138,7 @@ def _print(chaos: Chaos, figures: dict[str, str]) -> None:
         "killed in all": str(kills),
         "databases restarted in mid-merge": str(chaos.in_mid_merge),
         "starts refused for want of broker and ledger": str(chaos.done["refused starts"]),
-        "starts sent without a ledger": str(len(chaos.unwritten)),
+        "starts sent without a ledger": str(len(chaos.callers.unwritten)),
     }
     rows |= figures
     width = max(len(name) for name in rows)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from random import Random
 from uuid import uuid4
 
-import psycopg
 import redis
 from celery.exceptions import TimeoutError as NoAnswerError
 from kombu.exceptions import OperationalError
 
 from app.core.errors import DiscoveryNodeError
+from tests.chaos.callers import Callers
 from tests.chaos.ledger import Ledger
 from tests.chaos.machine import LEASE, Machine
 from tests.chaos.publishers import ENTRIES, Publishers
@@ -25,16 +25,14 @@ log = logging.getLogger("chaos")
 
 @dataclass
 class Chaos:
-    """What was done so far. `accepted` are the starts that `delay` took, `unwritten` those of them that it could not
-    write into the ledger, because the database was away."""
+    """What was done so far, and who waits for the end of something."""
 
     machine: Machine
     ledger: Ledger
     publishers: Publishers
     done: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
-    accepted: list[str] = field(default_factory=list)
-    unwritten: set[str] = field(default_factory=set)
+    callers: Callers = field(default_factory=Callers)
     in_mid_merge: int = 0
 
     def do(self, kind: str, random: Random) -> None:
@@ -52,25 +50,22 @@ class Chaos:
             log.info("refused: %r", error)
             self.done["refused starts"] += 1
             return
-        self.accepted.append(result.id)
-        if result.id not in self._known([result.id]):
-            self.unwritten.add(result.id)
+        self.callers.accept(result.id, is_written=self._is_known(result.id))
 
     def answer(self, random: Random) -> str | None:
         """Asks for an ingestion and waits for its end, as if nothing had been; what was wrong with it."""
         from app.worker.tasks.ingest import ingest_all
 
+        result = ingest_all.delay(*_arguments(random.choice(ENTRIES)))
+        self.callers.accept(result.id, is_written=self._is_known(result.id))
         try:
-            report = ingest_all.delay(*_arguments(random.choice(ENTRIES))).get(timeout=30)
+            report = result.get(timeout=30)
         except NoAnswerError:
             return "an ingestion after the end gave no answer"
         return None if report["status"] == "success" else f"an ingestion after the end: {report}"
 
-    def _known(self, start_ids: list[str]) -> dict[str, str]:
-        try:
-            return self.ledger.statuses(start_ids)
-        except psycopg.Error:
-            return {}
+    def _is_known(self, start_id: str) -> bool:
+        return bool(self.ledger.seen("SELECT 1 FROM starts WHERE id = %s::uuid", start_id))
 
 
 def _arguments(entry: dict[str, str]) -> list[str | None]:
@@ -109,12 +104,14 @@ def _stop_child(chaos: Chaos, random: Random) -> bool:
 
 
 def _flush_redis(chaos: Chaos, random: Random) -> bool:
+    chaos.callers.lose()
     with redis.Redis(port=chaos.machine.redis.port, socket_timeout=5) as client:
         client.flushall()
     return True
 
 
 def _restart_redis(chaos: Chaos, random: Random) -> bool:
+    chaos.callers.lose()
     chaos.machine.redis.kill()
     if random.random() < 0.5:
         chaos.start(random)
@@ -145,7 +142,7 @@ def _duplicate_messages(chaos: Chaos, random: Random) -> bool:
     start that the ledger does not know."""
     from app.worker.celery_app import celery_app
 
-    old = random.sample(chaos.accepted, min(3, len(chaos.accepted)))
+    old = random.sample(list(chaos.callers.accepted), min(3, len(chaos.callers.accepted)))
     new = str(uuid4())
     arguments = _arguments(random.choice(ENTRIES))
     found = chaos.ledger.seen("SELECT id::text, task, arguments FROM starts WHERE id = ANY(%s::uuid[])", old)

@@ -1,6 +1,5 @@
 """What the database says while it may be down at any moment, and what it is told to remember."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -100,7 +99,3 @@ class Ledger:
         """Of the publications that are live, by organization."""
         found = self.rows("SELECT o.urn, f.fingerprint FROM feeds f JOIN organizations o ON o.id = f.organization_id")
         return {row["urn"]: row["fingerprint"] for row in found}
-
-    def statuses(self, start_ids: Sequence[str]) -> dict[str, str]:
-        found = self.rows("SELECT id::text, status FROM starts WHERE id = ANY(%s::uuid[])", list(start_ids))
-        return {row["id"]: row["status"] for row in found}

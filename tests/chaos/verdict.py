@@ -13,6 +13,7 @@ from app.db import schema
 from app.db.session import LiveDatabase
 from app.db.staging import leftovers
 from app.services import vectors
+from tests.chaos import accounts
 from tests.chaos.faults import Chaos
 from tests.chaos.ledger import Ledger
 from tests.chaos.machine import Machine
@@ -22,17 +23,21 @@ from tests.support.nodes import Node, counters, snapshot
 PATIENCE = 120.0  # seconds from the last fault to rest
 
 
-def rest(machine: Machine, ledger: Ledger, clean: Ledger, began: float) -> tuple[float, str | None]:
-    """Waits until all that was started has ended and the publications of the `clean` database are live; the seconds
-    since `began`, and what was still missing when they were too many."""
+def rest(chaos: Chaos, clean: Ledger, began: float) -> tuple[float, str | None]:
+    """Waits until all that was started has ended, the publications of the `clean` database are live, and every caller
+    was told; the seconds since `began`, and what was still missing when they were too many."""
+    ledger, callers = chaos.ledger, chaos.callers
     wanted = clean.fingerprints()
     missing: str | None = "the database"
     while missing is not None and time.monotonic() - began < PATIENCE:
-        machine.keep_up()
+        chaos.machine.keep_up()
         time.sleep(0.1)
+        callers.ask()
         found, open_ = ledger.fingerprints(), ledger.open()
         behind = [urn for urn in wanted if wanted[urn] != found.get(urn)]
         missing = f"open: {open_}" if open_ else f"not live: {behind}" if behind else None
+        if missing is None and (untold := accounts.untold(ledger, callers)):
+            missing = f"untold: {untold}"
     return time.monotonic() - began, missing
 
 
@@ -51,7 +56,6 @@ def faults(chaos: Chaos, clean: LiveDatabase) -> Iterator[str]:
     """What is not as it should be, once the node's processes are gone."""
     ledger, machine = chaos.ledger, chaos.machine
     yield from (f"not final: {row}" for row in ledger.open())
-    yield from _lost(chaos)
     yield from _audit(ledger)
     database = LiveDatabase(machine.url)
     try:
@@ -63,19 +67,10 @@ def faults(chaos: Chaos, clean: LiveDatabase) -> Iterator[str]:
         database.engine.dispose()
 
 
-def _lost(chaos: Chaos) -> Iterator[str]:
-    """Starts that were accepted and of which nothing is known. One that neither the ledger nor, after a flush, Redis
-    holds was told to its sender as not written."""
-    known = chaos.ledger.statuses(chaos.accepted)
-    yield from (f"lost: start {each}" for each in chaos.accepted if each not in known and each not in chaos.unwritten)
-    dangling = chaos.ledger.rows(
-        "SELECT s.id FROM starts s JOIN starts i ON i.id = s.into_id WHERE i.status = 'coalesced'"
-    )
-    yield from (f"coalesced into one that is coalesced: {row['id']}" for row in dangling)
-
-
 def _audit(ledger: Ledger) -> Iterator[str]:
-    """A publication that is applied twice in a row was not recognised. Rightly that happens with `--full` alone, which
+    """What the ledger says that cannot be.
+
+    A publication that is applied twice in a row was not recognised. Rightly that happens with `--full` alone, which
     nothing here asks for, and with a shard that is changed and changed back within the milliseconds of one merge."""
     twice = ledger.rows("""
         SELECT feed_id, revision FROM (
@@ -94,6 +89,8 @@ def _audit(ledger: Ledger) -> Iterator[str]:
         UNION ALL SELECT product_id::text FROM chaos_strays
         """)
     yield from (f"touched by another organization: {row['urn']}" for row in strays)
+    dangling = ledger.rows("SELECT s.id FROM starts s JOIN starts i ON i.id = s.into_id WHERE i.status = 'coalesced'")
+    yield from (f"coalesced into one that is coalesced: {row['id']}" for row in dangling)
 
 
 def _compare(database: LiveDatabase, clean: LiveDatabase, name: str, urn: str) -> Iterator[str]:
@@ -162,9 +159,9 @@ def figures(ledger: Ledger) -> dict[str, str]:
             AND finished_at < clock_timestamp() - interval '30 s'
         """)
     return {
-        "starts": _told(starts),
-        "ends that nobody was told after 30 s": str(untold[0]["n"]),
-        "runs": _told(runs),
+        "starts": told(starts),
+        "ends that were not announced after 30 s": str(untold[0]["n"]),
+        "runs": told(runs),
         "merges": str(merges[0]["n"]),
         "shards that were shared": shards,
         "batches of texts that were shared": batches,
@@ -184,7 +181,8 @@ def _counted(ledger: Ledger, table: str) -> list[dict[str, Any]]:
     return ledger.rows(f"SELECT status, count(*) AS n FROM {table} GROUP BY status")
 
 
-def _told(counts: Counter[str]) -> str:
+def told(counts: Counter[str]) -> str:
+    """How many in all, and of which kind."""
     return f"{counts.total()} ({', '.join(f'{number} {name}' for name, number in counts.most_common())})"
 
 
