@@ -123,16 +123,29 @@ def is_away(error: BaseException) -> bool:
     """Whether the error says that the database is not there now, and nothing of what was asked of it."""
     if isinstance(error, DatabaseUnavailableError):
         return True
-    cause = (
-        error.orig
-        if isinstance(error, DBAPIError)
-        else error.__cause__
-        if isinstance(error, DatabaseFailedError)
-        else None
-    )
+    cause = _cause(error)
     if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     return cause.sqlstate is None or cause.sqlstate in _AWAY or cause.sqlstate.startswith("08")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the database may do the same in a while: it is full, busy, or lost."""
+    return isinstance(_cause(error), psycopg.OperationalError)
+
+
+def is_foreseen(error: BaseException) -> bool:
+    """Whether the node itself says what the error means and what to do, or its database merely cannot do it now."""
+    if is_away(error) or is_passing(error):
+        return True
+    return isinstance(error, DiscoveryNodeError) and not isinstance(error, DatabaseFailedError)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What the driver said, if an error of the database's is what this one tells of."""
+    if isinstance(error, DBAPIError):
+        return error.orig
+    return error.__cause__ if isinstance(error, DatabaseFailedError) else None
 
 
 def end_connections(connection: Connection, process_name: str) -> None:

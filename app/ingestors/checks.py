@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
-from app.core.errors import DiscoveryNodeError
 from app.core.logging import in_this_context
 from app.db.session import Database
 from app.ingestors.base import SourceError
+from app.ingestors.bulkhead import bulkhead, words_of
 from app.ingestors.config import IngestorEntry
 from app.ingestors.handlers.reading import FeedRequest, PublicationReader, document_limits
 from app.ingestors.sources.base import BaseSource
@@ -86,12 +85,15 @@ def _wanted(connection: Connection, entry: IngestorEntry, known: Sequence[KnownF
 
 def _check(database: Database, check: EntryCheck, feed: KnownFeed, settings: Settings) -> None:
     check.checked += 1
-    try:
+    path = shown(feed.path)
+
+    def broken(error: Exception) -> None:
+        check.errors[path], _ = words_of(error)
+        log.warning("feed cannot be checked", ingestor=feed.ingestor, feed=path, error=check.errors[path])
+
+    with bulkhead(broken):
         if has_updates(database, check.entry, feed.organization_id, feed.path, settings):
             check.changed.append(feed.organization_urn)
-    except (DiscoveryNodeError, SQLAlchemyError) as error:
-        log.warning("feed cannot be checked", ingestor=feed.ingestor, feed=shown(feed.path), error=str(error))
-        check.errors[shown(feed.path)] = str(error)
 
 
 def _is_as_seen(source: BaseSource, state: FeedState) -> bool:

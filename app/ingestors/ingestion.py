@@ -4,17 +4,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import structlog
-from psycopg import OperationalError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cmp.feed import MalformedDocumentError, parse_index
 from app.core.config import Settings
-from app.core.errors import DiscoveryNodeError
-from app.db.session import Database, DatabaseFailedError, is_away
+from app.db.session import Database, is_away, is_passing
 from app.ingestors.base import IngestorError, ProcessingError, SourceError, ValidationError
+from app.ingestors.bulkhead import bulkhead, words_of
 from app.ingestors.config import IngestorEntry
 from app.ingestors.handlers.feed import FeedFailedError, FeedHandler, FeedHeldError
 from app.ingestors.handlers.reading import FeedRequest, document_limits
@@ -54,7 +53,7 @@ class _Target:
     urn: str | None
     organization_id: int | None = None
     registry: dict[str, Any] = field(default_factory=dict)
-    error: DiscoveryNodeError | SQLAlchemyError | None = None
+    error: Exception | None = None
     has_feed: bool = True
 
 
@@ -97,23 +96,29 @@ class Ingestion:
     def _targets(self) -> list[_Target]:
         """The organizations of this ingestor, after its registry was read."""
         began = time.monotonic()
-        try:
-            targets = self._filtered(self._registered())
-        except (DiscoveryNodeError, SQLAlchemyError) as error:
+        targets: list[_Target] = []
+
+        def broken(error: Exception) -> None:
             self._raise_if_over(error)
-            targets = [_Target(None, error=error)]
+            targets.append(_Target(None, error=error))
+
+        with bulkhead(broken):
+            targets.extend(self._with_feeds(self._filtered(self._registered())))
+        self._registry_seconds = time.monotonic() - began
+        return targets
+
+    def _with_feeds(self, targets: list[_Target]) -> list[_Target]:
+        """Those that are asked for, and which of them have the feed that is named."""
         if self._options.organizations is not None:
             targets = [target for target in targets if target.urn in (*self._options.organizations, None)]
         if "feed" in self._options.steps and self._entry.feed_path is not None:
             owner = self._owner_of_feed(self._entry.feed_path, targets)
-            targets = [owner, *(replace(target, has_feed=False) for target in targets if target.urn != owner.urn)]
-        elif "feed" in self._options.steps and not targets:
-            unknown = ProcessingError(
+            return [owner, *(replace(target, has_feed=False) for target in targets if target.urn != owner.urn)]
+        if "feed" in self._options.steps and not targets:
+            raise ProcessingError(
                 f"The registry of the ingestor {self._entry.name!r} was never read, so its feeds are not known",
                 remedy="Ingest it without --only, or with --only registry first.",
             )
-            targets = [_Target(None, error=unknown)]
-        self._registry_seconds = time.monotonic() - began
         return targets
 
     def _registered(self) -> list[_Target]:
@@ -281,13 +286,14 @@ class Ingestion:
 
     def _finish(self, run: Run, report: RunReport) -> None:
         run.report = {name: report[name] for name in _STORED}  # type: ignore[literal-required]
-        try:
-            runs.finish(self._database, run, report["status"], report["error"])
-        except (DiscoveryNodeError, SQLAlchemyError) as error:
-            self._raise_if_over(error)
+
+        def unwritten(error: Exception) -> None:
             # Without its database a run cannot say how it ended; the next one finds it lost, and ends it.
-            log.error("the end of the run could not be written down", run=report["id"], error=type(error).__name__)
             self._fail(report, None, error)
+            log.error("the end of the run could not be written down", run=report["id"], error=type(error).__name__)
+
+        with bulkhead(unwritten):
+            runs.finish(self._database, run, report["status"], report["error"])
         log.info(
             "run ended", run=report["id"], organization=report["organization"], status=report["status"],
             error=report["error"],
@@ -300,15 +306,13 @@ class Ingestion:
         if step is not None:
             report["steps"][step] = "success"
         try:
-            yield
-        except (DiscoveryNodeError, SQLAlchemyError) as error:
-            self._raise_if_over(error)
-            self._fail(report, step, error)
+            with bulkhead(partial(self._fail, report, step)):
+                yield
         finally:
             if step is not None:
                 report["timings"][step] = time.monotonic() - began
 
-    def _raise_if_over(self, error: DiscoveryNodeError | SQLAlchemyError) -> None:
+    def _raise_if_over(self, error: Exception) -> None:
         """A task whose lease or database is gone stops at once: it can write nothing down, and is done again. So does
         one that was interrupted."""
         if (interruption := self._start.interruption(error)) is not None:
@@ -316,7 +320,9 @@ class Ingestion:
         if self._start.is_task and (isinstance(error, LeaseLostError) or is_away(error)):
             raise error
 
-    def _fail(self, report: RunReport, step: Step | None, error: DiscoveryNodeError | SQLAlchemyError) -> None:
+    def _fail(self, report: RunReport, step: Step | None, error: Exception) -> None:
+        """Writes into the report what a step ended with, unless that ends the whole start."""
+        self._raise_if_over(error)
         status: Status = "failed"
         if isinstance(error, FeedHeldError):
             status = "held"
@@ -326,21 +332,21 @@ class Ingestion:
         report["status"] = runs.worst([report["status"], status])
         if step is not None:
             report["steps"][step] = status
-        message = str(error) if isinstance(error, DiscoveryNodeError) else f"The database failed: {_first_line(error)}"
-        remedy = error.remedy if isinstance(error, DiscoveryNodeError) else "The next run takes up from here."
+        message, remedy = words_of(error)
         told = f"{message}. {remedy}".replace("..", ".") if remedy else message
         report["error"] = f"{report['error']} {told}" if report["error"] else told
         log.warning("step failed", step=step, error=message)
 
     def finish_vectors(self, reports: list[RunReport]) -> None:
         """Completes the search index after the last organization; what fails there is told in every report."""
-        try:
-            if self._vectors is not None:
-                self._vectors.finish()
-        except (DiscoveryNodeError, SQLAlchemyError) as error:
-            self._raise_if_over(error)
+
+        def broken(error: Exception) -> None:
             for report in reports:
                 self._fail(report, "vector", error)
+
+        if self._vectors is not None:
+            with bulkhead(broken):
+                self._vectors.finish()
 
 
 def _degrade(report: RunReport, step: Step, told: str) -> None:
@@ -349,18 +355,10 @@ def _degrade(report: RunReport, step: Step, told: str) -> None:
     report["error"] = f"{report['error']} {told}" if report["error"] else told
 
 
-def _is_transient(error: DiscoveryNodeError | SQLAlchemyError) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Whether the same may go well in a while: what cannot be reached, what keeps changing, a database that is full or
     busy."""
-    cause = error.orig if isinstance(error, DBAPIError) else error.__cause__
-    is_databases = isinstance(error, DBAPIError | DatabaseFailedError) and isinstance(cause, OperationalError)
-    return is_databases or (isinstance(error, IngestorError) and error.transient)
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    """What the database said, without the statement and its values."""
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().partition("\n")[0]
+    return is_passing(error) or (isinstance(error, IngestorError) and error.transient)
 
 
 def _from_registry(report: RegistryReport) -> list[_Target]:

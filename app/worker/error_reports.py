@@ -7,17 +7,20 @@ its type and its place are told.
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from celery import signals
 
+from app.core import unforeseen
 from app.core.config import Settings
-from app.core.errors import ConfigurationError, DiscoveryNodeError
-from app.db.session import is_away
+from app.core.errors import ConfigurationError
+from app.db.session import is_foreseen
 
 _FLUSH = 2.0  # seconds that a process waits for its reports to be gone: a child may be killed next
 _TOLD = frozenset({
     "event_id", "timestamp", "platform", "level", "exception", "server_name", "release", "environment", "sdk", "tags",
     "contexts", "transaction",
 })  # fmt: skip
+_TAGS = ("task", "task_id")
 _CONTEXTS = frozenset({"runtime", "os"})
 
 
@@ -62,34 +65,40 @@ def begin(settings: Settings) -> None:
         raise ConfigurationError(
             "SENTRY_DSN is not a DSN", remedy="Copy it from the settings of the project in Sentry: https://key@host/1."
         ) from None
-    signals.task_failure.connect(_report)
+    signals.task_failure.connect(_report_failure)
+    unforeseen.listen(_report)
 
 
 def _say_nothing(_pending: int, _timeout: float) -> None:
     """In place of what the library prints when a process ends before its reports are gone."""
 
 
-def _report(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-    if is_expected(exception):
+def _report_failure(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
+    """What ended a task."""
+    if is_foreseen(exception):
         return
     import sentry_sdk
 
-    with sentry_sdk.new_scope() as scope:
-        scope.set_tag("task", sender.name)
-        scope.set_tag("task_id", task_id)
-        scope.capture_exception(exception)
+    _report(exception, task=sender.name, task_id=task_id)
     sentry_sdk.flush(_FLUSH)
 
 
-def is_expected(error: BaseException) -> bool:
-    """Whether the node itself says what it means and what to do, or its database is merely not there."""
-    return isinstance(error, DiscoveryNodeError) or is_away(error)
+def _report(error: BaseException, **tags: str) -> None:
+    """Sends it from a thread of the library's own; one that stops no task is of the task that goes on."""
+    import sentry_sdk
+
+    bound = structlog.contextvars.get_contextvars()
+    with sentry_sdk.new_scope() as scope:
+        for name in _TAGS:
+            if told := tags.get(name) or bound.get(name):
+                scope.set_tag(name, told)
+        scope.capture_exception(error)
 
 
 def _told(event: Any, hint: dict[str, Any]) -> Any:
     """What may leave of an event; None when nothing has to."""
     error = hint.get("exc_info", (None, None))[1]
-    if error is None or is_expected(error):
+    if error is None or is_foreseen(error):
         return None
     for each in event["exception"]["values"]:
         each["value"] = each.get("type")

@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import brotli
+import psycopg
 import pytest
 
 from tests.support.faulty_app import CONTENT
+from tests.support.feeds import FeedFolder, encode, organization_entry, product
 from tests.support.processes import processes, until
 
 APP = "tests.support.faulty_app"
@@ -72,6 +74,41 @@ def test_only_what_nobody_foresaw_is_reported_and_nothing_of_what_was_worked_on(
     assert event["tags"] == {"task": "test:unforeseen", "task_id": task_id}
     assert CONTENT.encode() not in envelope
     assert str(tmp_path).encode() not in envelope  # the environment and the command line stay here
+
+
+def test_what_breaks_one_brand_is_reported_and_stops_no_other(
+    tmp_path: Path, database_url: str, sentry: Sentry
+) -> None:
+    organizations = [f"urn:cmp:org:{name}.example" for name in ("broken", "sound")]
+    for urn in organizations:
+        FeedFolder(tmp_path / urn[12:], urn).publish([product(1, urn, name=CONTENT)])
+    entries = [
+        organization_entry(urn, name=urn, productFeed={"@type": "DataFeed", "url": f"{urn[12:]}/feed/index.json"})
+        for urn in organizations
+    ]
+    registry = tmp_path / "registry.json"
+    registry.write_bytes(encode(entries))
+    with processes(tmp_path, database_url) as node:
+        with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
+            connection.execute(f"""
+                CREATE FUNCTION no_idea() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    IF starts_with(NEW.urn, '{organizations[0]}') THEN RAISE '{CONTENT} is out of stock'; END IF;
+                    RETURN NEW;
+                END $$;
+                CREATE TRIGGER no_idea BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION no_idea();
+                """)
+        worker = node.worker(SENTRY_DSN=sentry.dsn)
+        task_id = node.call("ingest:all", "mall", "local", str(registry))
+        until(lambda: sentry.received)
+        until(lambda: len(worker.events("run ended")) == 2)
+        assert worker.stop() == 0
+    assert [event["status"] for event in worker.events("run ended")] == ["failed", "success"]
+    (defect,) = worker.events("nobody foresaw this error")
+    assert "Traceback" in defect["exception"]
+    (envelope,) = sentry.received
+    event = json.loads(envelope.splitlines()[2])
+    assert event["tags"] == {"task": "ingest:all", "task_id": task_id}
+    assert CONTENT.encode() not in envelope
 
 
 def test_beat_reports_what_ends_it(tmp_path: Path, database_url: str, sentry: Sentry) -> None:

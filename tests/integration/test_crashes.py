@@ -12,18 +12,23 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
+from app.core import unforeseen
 from app.core.config import Settings
 from app.db import embedded, schema
 from app.db.session import DatabaseUnavailableError, LiveDatabase
 from app.db.staging import StagingTables
 from app.ingestors.handlers import feed, staging
+from app.services import starts
+from app.services.starts import Start, Wanted
 from tests.support import crashing
-from tests.support.feeds import FeedFolder, group, product, variant
+from tests.support.feeds import FeedFolder, encode, group, organization_entry, product, variant
 from tests.support.nodes import Node, counters
 
 PROJECT = Path(__file__).parents[2]
@@ -457,3 +462,63 @@ def test_an_error_of_the_nodes_own_making_ends_the_run(
     assert node.rows("SELECT status FROM starts WHERE status = 'running'") == []
     assert node.run()["status"] == "success"
     assert_converged(node)
+
+
+class SaidError(RuntimeError):
+    """What nobody foresaw, in words that PostgreSQL cannot store."""
+
+    def __init__(self) -> None:
+        super().__init__("no \x00 idea\nwhat this is")
+
+
+def test_an_error_that_nobody_foresaw_ends_one_brands_run_and_no_other(
+    node: Node, folder: FeedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brands = [f"urn:cmp:org:{name}.example" for name in ("a", "b", "c")]
+    entries = []
+    for urn in brands:
+        name = urn.removeprefix("urn:cmp:org:")
+        FeedFolder(node.root / "mall" / name, urn).publish([product(1, urn)])
+        feed_of = {"@type": "DataFeed", "url": f"{name}/feed/index.json"}
+        entries.append(organization_entry(urn, name=name, productFeed=feed_of))
+    (node.root / "mall" / "registry.json").write_bytes(encode(entries))
+    publish_new(folder)
+    node.configure({"name": "mall", "registry": "mall/registry.json"}, crashing.ENTRY)
+    heard: list[BaseException] = []
+    monkeypatch.setattr(unforeseen, "_listeners", [heard.append])
+
+    def fail(*_: Any) -> None:
+        raise SaidError
+
+    Once(monkeypatch, feed, "merge", fail, first=True)
+    with capture_logs() as logs:
+        report = node.start()
+    assert [run["status"] for run in report["runs"]] == ["failed", "success", "success", "success"]
+    assert report["runs"][0]["error"].startswith("SaidError: no  idea. ")
+    assert [row["error"] for row in node.rows("SELECT error FROM runs WHERE status = 'failed'")] == [
+        report["runs"][0]["error"]
+    ]
+    assert [type(error) for error in heard] == [SaidError]
+    assert [type(event["exc_info"]) for event in logs if "exc_info" in event] == [SaidError]
+    assert node.start()["status"] == "success"
+
+
+def test_an_interruption_in_the_midst_of_a_step_ends_the_whole_start(
+    node: Node, folder: FeedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the time limit of a task does, whatever error it ends as."""
+    publish_new(folder)
+    wanted = Wanted(uuid4(), "ingest:all", "acme", {})
+    start = starts.claim(node.database, wanted, lease=60, max_failures=3, interruptions=(TimeoutError,))
+    assert isinstance(start, Start)
+
+    def interrupt(*_: Any) -> None:
+        try:
+            raise TimeoutError
+        except TimeoutError:
+            raise RuntimeError("a broken connection") from None
+
+    Once(monkeypatch, feed, "merge", interrupt, first=True)
+    with pytest.raises(TimeoutError):
+        node.manager.ingest_all("local", "publisher/registry.json", start=start)
+    assert node.rows("SELECT status FROM runs") == [{"status": "waiting"}]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from app.core import unforeseen
 from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.ingestors.ingestion import Options
@@ -65,6 +66,33 @@ def test_a_bad_publication_that_was_tried_is_no_update(
     assert not manager.has_feed_updates("local", "publisher/feed/index.json")
     folder.publish([product(1), product(2)], [product(3)])
     assert not manager.has_feed_updates("local", "publisher/feed/index.json")
+
+
+def test_a_feed_whose_check_breaks_hides_no_other(
+    manager: IngestorManager, folder: FeedFolder, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when nobody foresaw what breaks it."""
+    other = "urn:cmp:org:other.example"
+    other_folder = FeedFolder(node.root / "other", other)
+    other_folder.publish([product(1, other)])
+    mine = {"name": "acme", "registry": "publisher/registry.json", "feed_path": "publisher/feed/index.json"}
+    node.configure(mine, {"name": "other", "registry": "other/registry.json", "feed_path": "other/feed/index.json"})
+    node.start()
+    other_folder.publish([product(2, other)])
+    open_file = LocalSource.open
+
+    def open_other(source: LocalSource, path: str) -> Any:
+        if "publisher" in path:
+            raise RuntimeError("out of order")
+        return open_file(source, path)
+
+    monkeypatch.setattr(LocalSource, "open", open_other)
+    heard: list[BaseException] = []
+    monkeypatch.setattr(unforeseen, "_listeners", [heard.append])
+    mine_check, other_check = node.manager.check_feed_updates()
+    assert mine_check.errors == {"publisher/feed/index.json": "RuntimeError: out of order"}
+    assert other_check.changed == [other]
+    assert [str(error) for error in heard] == ["out of order"]
 
 
 def test_steps_are_taken_one_by_one(manager: IngestorManager, node: Node) -> None:
