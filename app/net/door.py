@@ -2,7 +2,6 @@
 
 import os
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from app.net import urls
 from app.net.addresses import OpenedHosts
 from app.net.backend import GuardedBackend, Resolve, deadline, resolve_host
 from app.net.errors import ForbiddenError, InvalidUrlError, NetworkError
+from app.net.slots import slots
 
 MAX_REDIRECTS = 5
 WEB = ("http", "https")
@@ -120,7 +120,7 @@ class Door:
             keepalive_expiry=_KEEPALIVE_SECONDS,
             network_backend=GuardedBackend(policy.opened, resolve),
         )
-        self._slots: dict[str, threading.BoundedSemaphore] = {}
+        self._slots = slots(policy.connections_per_host)
 
     @contextmanager
     def request(
@@ -150,7 +150,7 @@ class Door:
 
     @contextmanager
     def _sent(self, method: str, url: httpx2.URL, headers: Mapping[str, str], wait: _Wait) -> Iterator[Answer]:
-        with self._slot(url, wait), _deadline(wait) as limit:
+        with self._slots.one(url, wait.until), _deadline(wait) as limit:
             with _translated(url, wait):
                 response = self._pool.handle_request(self._request(method, url, headers))
             try:
@@ -172,18 +172,6 @@ class Door:
         sent.update(headers)
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         return httpcore2.Request(method, target, headers=sent.raw, extensions={"timeout": timeouts})
-
-    @contextmanager
-    def _slot(self, url: httpx2.URL, wait: _Wait) -> Iterator[None]:
-        """One of the few requests that a server gets at once."""
-        unused = threading.BoundedSemaphore(self._policy.connections_per_host)
-        slot = self._slots.setdefault(url.netloc.decode("ascii"), unused)
-        if not slot.acquire(timeout=max(wait.until - time.monotonic(), 0)):
-            raise NetworkError(f"{urls.shown(url)}: too many other requests to this server", transient=True)
-        try:
-            yield
-        finally:
-            slot.release()
 
 
 @cache

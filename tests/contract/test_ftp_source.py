@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from app.ingestors.base import ForbiddenAddressError, ForbiddenPathError, Source
 from app.ingestors.sources import tries
 from app.ingestors.sources.base import BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
+from app.net import urls
+from app.net.slots import slots
 from tests.support.ftp import PASSWORD, USER, FtpServer, ScriptedServer
 
 
@@ -185,6 +188,64 @@ def test_a_server_that_lies_about_the_address_of_its_data_leads_nowhere(listener
         with pytest.raises(UnreachableError):
             ftp().open(f"{server.url}/feed.json")
     assert visitors == []
+
+
+def test_ipv6_is_spoken_with_its_own_commands(folder: Path) -> None:
+    with FtpServer(folder, host="::1") as server:
+        source = ftp(allowed_private_hosts="::1")
+        assert source.fetch(source.resolve(f"{server.url}/feed.json", "down/one.json")) == "[1]"
+        assert source.version(f"{server.url}/feed.json") == {"mdtm": "20010909014640", "size": 3}
+        for opened in ("", "127.0.0.1", f"[::1]:{server.port + 1}"):
+            with pytest.raises(ForbiddenAddressError, match="::1 is loopback"):
+                ftp(allowed_private_hosts=opened).open(f"{server.url}/feed.json")
+    spoken = {command for command, _ in server.commands}
+    assert "EPSV" in spoken
+    assert not {"PASV", "PORT", "EPRT"} & spoken
+    assert server.connections == 1
+
+
+def test_over_ipv6_too_tls_is_checked(folder: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with FtpServer(folder, tls=authority, host="::1") as server:
+        with pytest.raises(SourceError, match="TLS failed"):
+            ftp(allowed_private_hosts="::1").open(f"{server.url}/feed.json")
+        trusting = ftp(allowed_private_hosts="::1", ca_bundle=tmp_path / "ca.pem")
+        assert trusting.fetch(f"{server.url}/feed.json") == "[1]"
+
+
+@pytest.mark.parametrize("address", ["", "2|2606:4700::1", "1|127.0.0.2"])
+def test_over_ipv6_too_a_server_leads_to_no_other_address(listener: tuple[int, list[object]], address: str) -> None:
+    port, visitors = listener
+    named = address or "|"
+    with ScriptedServer({"EPSV": f"229 (|{named}|{port}|)"}, data=b"[1]", host="::1") as server:
+        with pytest.raises(UnreachableError):
+            ftp(allowed_private_hosts="::1").open(f"{server.url}/feed.json")
+        server.replies["EPSV"] = f"229 (|{named}|{server.data_port}|)"
+        assert ftp(allowed_private_hosts="::1").fetch(f"{server.url}/feed.json") == "[1]"
+    assert visitors == []
+
+
+@pytest.mark.parametrize("port", [0, 22, 70_000])
+def test_over_ipv6_too_a_server_does_not_lead_to_ports_of_services(port: int) -> None:
+    lying = ScriptedServer({"EPSV": f"229 (|||{port}|)"}, host="::1")
+    with lying as server, pytest.raises(ForbiddenAddressError, match=f"{port} as the port of its data"):
+        ftp(allowed_private_hosts="::1").open(f"{server.url}/feed.json")
+
+
+def test_a_server_gets_few_transfers_at_once_from_all_that_a_process_reads(folder: Path) -> None:
+    with FtpServer(folder) as server, ExitStack() as stack:
+        url = f"{server.url}/feed.json"
+        one = stack.enter_context(ExitStack())
+        for holder in (one, stack):
+            holder.enter_context(slots(2).one(urls.parse(url, ("ftp",)), time.monotonic()))
+        crowded = ftp(connections_per_host=2, max_transfer_seconds=0.1)
+        with pytest.raises(UnreachableError, match="too many other requests to this server") as caught:
+            crowded.open(url)
+        assert caught.value.transient
+        assert server.connections == 0
+        one.close()
+        assert ftp(connections_per_host=2).fetch(url) == "[1]"
 
 
 @pytest.mark.parametrize("port", [0, 22, 256_743])

@@ -16,6 +16,7 @@ from app.core.errors import ConfigurationError
 from app.net.addresses import OpenedHosts
 from app.net.door import Credentials, Door, Policy, door
 from app.net.errors import ForbiddenError, NetworkError
+from app.net.slots import slots
 from tests.support.web import Exchange, Respond, WebServer
 
 OPEN = OpenedHosts.of(["127.0.0.1", "shop.example", "other.example"])
@@ -294,6 +295,15 @@ def test_a_server_gets_few_requests_at_once(serve, open_door) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(status == 200 for status, _ in pool.map(lambda _: ask(through, server.url), range(8)))
     assert server.most_at_once == 2
+
+
+def test_servers_that_nobody_waits_for_are_forgotten(serve, open_door) -> None:
+    """However many a feed leads to, one after the other."""
+    server = serve(hello)
+    through = open_door(policy(connections_per_host=3), resolve=lambda host, port: ["127.0.0.1"])
+    for number in range(5):
+        assert ask(through, f"http://host-{number}.example:{server.port}/") == (200, b"hello")
+    assert len(slots(3)) == 0
 
 
 def test_the_door_is_one_for_a_policy() -> None:

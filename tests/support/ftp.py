@@ -25,6 +25,7 @@ class FtpServer:
     tls: trustme.CA | None = None
     anonymous: bool = True
     unknown: frozenset[str] = frozenset()
+    host: str = "127.0.0.1"
     commands: list[tuple[str, str]] = field(default_factory=list)
     connections: int = 0
     _handlers: list[Any] = field(default_factory=list)
@@ -37,7 +38,7 @@ class FtpServer:
         handler = self._handler(TLS_FTPHandler if self.tls else FTPHandler)
         handler.authorizer = authorizer
         handler.auth_failed_timeout = 0
-        self._server = FTPServer(("127.0.0.1", 0), handler, ioloop=IOLoop())
+        self._server = FTPServer((self.host, 0), handler, ioloop=IOLoop())
         self.port = self._server.address[1]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -55,7 +56,7 @@ class FtpServer:
 
     @property
     def url(self) -> str:
-        return f"{'ftps' if self.tls else 'ftp'}://127.0.0.1:{self.port}"
+        return f"{'ftps' if self.tls else 'ftp'}://{in_url(self.host)}:{self.port}"
 
     def drop(self) -> None:
         """Hangs up on everybody."""
@@ -78,14 +79,30 @@ class FtpServer:
                     super().pre_process_command(line, cmd, arg)
 
         if self.tls:
-            with self.tls.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.tempfile() as certificate:
+            with self.tls.issue_cert(self.host).private_key_and_cert_chain_pem.tempfile() as certificate:
                 Handler.certfile, Handler.ssl_context = certificate, None
                 Handler.get_ssl_context()
             Handler.tls_control_required = Handler.tls_data_required = True
         return Handler
 
 
-Reply = Callable[[str], str | None]
+class _Listener(socketserver.ThreadingTCPServer):
+    daemon_threads, block_on_close = True, False
+
+    def __init__(self, host: str, handler: type[socketserver.BaseRequestHandler]) -> None:
+        self.address_family = family(host)
+        super().__init__((host, 0), handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no news."""
+
+
+def family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 @dataclass
@@ -95,10 +112,11 @@ class ScriptedServer:
     replies: dict[str, str | None]
     data: bytes = b""
     drip: float = 0.0
+    host: str = "127.0.0.1"
     commands: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self._data = socket.create_server(("127.0.0.1", 0))
+        self._data = socket.create_server((self.host, 0), family=family(self.host))
         self.data_port = self._data.getsockname()[1]
         self._stop = threading.Event()
         script = self
@@ -107,9 +125,7 @@ class ScriptedServer:
             def handle(self) -> None:
                 script.serve(self.wfile.write, self.rfile)
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads, self._server.block_on_close = True, False
-        self._server.handle_error = lambda *_: None
+        self._server = _Listener(self.host, Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -122,7 +138,7 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"ftp://127.0.0.1:{self.port}"
+        return f"ftp://{in_url(self.host)}:{self.port}"
 
     def passive(self, host: str = "127.0.0.1", port: int | None = None) -> str:
         number = self.data_port if port is None else port
@@ -131,7 +147,8 @@ class ScriptedServer:
     def serve(self, send: Callable[[bytes], object], lines: Any) -> None:
         usual = {
             "": "220 ready", "USER": "331 go on", "PASS": "230 in", "TYPE": "200 yes", "NOOP": "200 yes",
-            "PASV": self.passive(), "RETR": "150 it comes", "MDTM": "500 what?", "SIZE": "500 what?",
+            "PASV": self.passive(), "EPSV": f"229 Entering (|||{self.data_port}|)", "RETR": "150 it comes",
+            "MDTM": "500 what?", "SIZE": "500 what?",
         }  # fmt: skip
         answers = usual | self.replies
         command = ""

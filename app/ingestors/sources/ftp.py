@@ -13,7 +13,8 @@ from app.ingestors.sources.tries import PassingError, Tries, as_source_error
 from app.net import urls
 from app.net.door import Policy
 from app.net.errors import NetworkError
-from app.net.ftp import FTP, FtpDoor, FtpRefusedError, FtpSession, FtpVersion, Login, file_of
+from app.net.ftp import FTP, FtpDoor, Login
+from app.net.ftp_session import FtpRefusedError, FtpSession, FtpVersion, file_of
 
 T = TypeVar("T")
 
