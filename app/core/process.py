@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+from functools import cache
 from pathlib import Path
 
 
@@ -17,14 +18,26 @@ def tag(name: str) -> str:
 
 
 def is_dead(name: str) -> bool:
-    """Whether it was a process of this machine that is no more. Of those of other machines nothing is known."""
-    host, pid, _ = name.rsplit(":", 2)
-    return host == platform.node() and name != _name(int(pid))
+    """Whether it was a process of this machine, or of this container, that is no more. Of others nothing is known."""
+    place, pid, _ = name.rsplit(":", 2)
+    return place == _place() and name != _name(int(pid))
 
 
 def _name(pid: int) -> str:
-    """Host, number, start time."""
-    return f"{platform.node()}:{pid}:{_start_time(pid)}"
+    """Place, number, start time."""
+    return f"{_place()}:{pid}:{_start_time(pid)}"
+
+
+@cache
+def _place() -> str:
+    """Where numbers of processes mean what they mean here: the host, and on Linux its boot and the namespace of the
+    numbers. Containers and machines may have one host name and are different places all the same."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return platform.node()
+    return f"{platform.node()}/{hashlib.sha256(f'{boot} {namespace}'.encode()).hexdigest()[:8]}"
 
 
 def _start_time(pid: int) -> str:

@@ -1,11 +1,11 @@
 """What a lost worker had staged is taken over by the next attempt of its start, what a lost helper was at by others."""
 
-import platform
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from app.core import process
 from app.ingestors.handlers import feed
 from app.ingestors.ingestion import Options
 from app.services import pieces, starts
@@ -77,7 +77,8 @@ def test_a_piece_of_a_dead_process_is_free_at_once_and_that_of_a_stranger_is_not
     owner = uuid4()
     with node.database.transaction() as connection:
         pieces.offer(connection, owner, {0: {}, 1: {}})
-    for worker in ("elsewhere:1:1", f"{platform.node()}:1:1"):
+    here = process.own_name().rsplit(":", 2)[0]
+    for worker in ("elsewhere:1:1", f"{here}:1:1"):
         with pieces.taken(node.database, owner) as piece, node.database.transaction() as connection:
             assert piece is not None
             connection.execute(
