@@ -1,4 +1,4 @@
-"""What keeps one broken brand from stopping the others."""
+"""What keeps a broken part, as one brand, from stopping the others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def bulkhead(broken: Callable[[Exception], None]) -> Iterator[None]:
     raises itself goes on its way: so an interruption passes."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever a brand's data sets off must end that brand's part alone
+    except Exception as error:  # noqa: BLE001 - whatever a part's data sets off must end that part alone
         broken(error)
         if not is_foreseen(error):
             unforeseen.report(error)

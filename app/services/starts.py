@@ -33,7 +33,9 @@ Status = Literal["running", "waiting", "success", "degraded", "held", "failed"]
 FINAL = ("success", "degraded", "held", "failed", "coalesced")
 MAX_LOST = 20
 """Workers that one start may lose before it counts as what kills them."""
-_RESEND = 600  # seconds after which a message is sent again although others are still queued
+_RESEND = 600  # seconds after which a message is sent again although it may still be queued
+_RETELL = 60  # seconds after which a start that is over is sent again, for nobody was told of its end
+_GRACE = 15  # seconds that a message may be on its way, or overtaken by others
 _EARLY = 5  # seconds that a message may come before its time: clocks differ
 
 
@@ -148,25 +150,30 @@ def mark_sent(connection: Connection, start_ids: list[UUID]) -> None:
 
 
 def due(connection: Connection, *, idle: bool) -> list[Sendable]:
-    """The starts whose message has to be sent again. While messages are queued (not `idle`), theirs may be among them,
-    and is sent again after ten minutes only."""
-    rows = connection.execute(
-        text("""
-            SELECT id, task, arguments, failures FROM starts
-            WHERE task IS NOT NULL AND (
-                status = 'queued' AND due_at <= clock_timestamp()
-                    AND (sent_at IS NULL OR sent_at < due_at OR
-                        sent_at < clock_timestamp() - make_interval(secs => CASE WHEN :idle THEN 15 ELSE :resend END))
-                OR status IN ('success', 'degraded', 'held', 'failed') AND NOT announced
-                    AND finished_at BETWEEN clock_timestamp() - interval '1 day'
-                        AND clock_timestamp() - interval '20 s'
-                    AND (sent_at IS NULL OR sent_at < finished_at
-                        OR sent_at < clock_timestamp() - make_interval(secs => :resend)))
-            ORDER BY due_at, id
-            """),
-        {"idle": idle, "resend": _RESEND},
-    )
+    """The starts whose message has to be sent again: because no message is queued (`idle`), or one of the same task
+    that was sent later has been taken already, and messages keep their order; else after ten minutes only. One of them
+    that was not lost after all finds its start taken."""
+    rows = connection.execute(_DUE, {"idle": idle, "grace": _GRACE, "resend": _RESEND, "retell": _RETELL})
     return [Sendable(*row) for row in rows]
+
+
+_DUE = text("""
+    WITH taken AS (
+        SELECT task, max(sent_at) - make_interval(secs => :grace) AS sent_at FROM starts
+        WHERE created_at > clock_timestamp() - interval '1 hour' AND started_at >= sent_at GROUP BY task
+    )
+    SELECT id, starts.task, arguments, failures FROM starts LEFT JOIN taken ON taken.task = starts.task
+    WHERE starts.task IS NOT NULL AND (
+        status = 'queued' AND due_at <= clock_timestamp()
+            AND (starts.sent_at IS NULL OR starts.sent_at < due_at OR starts.sent_at < taken.sent_at OR
+                starts.sent_at < clock_timestamp()
+                    - make_interval(secs => CASE WHEN :idle THEN :grace ELSE :resend END))
+        OR status IN ('success', 'degraded', 'held', 'failed') AND NOT announced
+            AND finished_at BETWEEN clock_timestamp() - interval '1 day' AND clock_timestamp() - interval '20 s'
+            AND (starts.sent_at IS NULL OR starts.sent_at < finished_at
+                OR starts.sent_at < clock_timestamp() - make_interval(secs => :retell)))
+    ORDER BY due_at, id
+    """)
 
 
 def expire(database: Database) -> int:

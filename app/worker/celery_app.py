@@ -12,13 +12,17 @@ TIME_LIMIT = 3600  # seconds, after which a child is killed
 SOFT_TIME_LIMIT = 3300  # seconds, after which a task gives its work back
 # A message that is not acknowledged for so long is sent again: later than anything that may still be working on it.
 VISIBILITY_TIMEOUT = TIME_LIMIT + LONGEST_COUNTDOWN + 600
+_CONNECT_TIMEOUT = 5  # seconds that whoever sends waits for a Redis that does not answer
 
 
 def create(settings: Settings) -> Celery:
     """The application with these settings."""
     app = Celery("cmp_discovery", include=["app.worker.tasks.ingest", "app.worker.tasks.cleanup"])
     app.loader.override_backends = {"redis": "app.worker.results:RedisResults"}
-    redis_options = {"visibility_timeout": VISIBILITY_TIMEOUT, "socket_keepalive": True, "health_check_interval": 30}
+    redis_options = {
+        "visibility_timeout": VISIBILITY_TIMEOUT, "socket_keepalive": True, "health_check_interval": 30,
+        "socket_connect_timeout": _CONNECT_TIMEOUT,
+    }  # fmt: skip
     app.conf.update(
         broker_url=settings.celery_broker_url.get_secret_value(),
         result_backend=_result_backend(settings.celery_result_backend.get_secret_value()),

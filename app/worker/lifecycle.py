@@ -26,6 +26,7 @@ from app.services import starts, workers
 from app.worker import error_reports
 from app.worker.metrics import PATIENCE, MetricsUnavailableError, NodeCollector, serve
 from app.worker.node import node
+from app.worker.recovery import Recovery
 
 log = structlog.get_logger()
 
@@ -139,9 +140,10 @@ def _ready(sender: Any, **_: Any) -> None:
     """Takes up what workers of this machine left when they were killed, and starts everything if that is wanted."""
     presence = Presence(sender.hostname)
     is_first = presence.begin()
+    recovery = Recovery(sender.app, node().settings.recovery_interval)
     # Celery's own signal is not sent by a worker that gives its tasks back.
-    atexit.register(_go, presence)
-    sender.app.tasks["ingest:recover"].delay()
+    atexit.register(_go, presence, recovery)
+    recovery.begin()
     triggered = 0
     if is_first and node().settings.trigger_ingestion_on_startup:
         from app.worker.tasks.ingest import trigger_all
@@ -166,8 +168,9 @@ def _serve_metrics(app: Celery) -> None:
         log.info("metrics are served", host=settings.metrics_host, port=port)
 
 
-def _go(presence: Presence) -> None:
+def _go(presence: Presence, recovery: Recovery) -> None:
     """Gives back what children held that were ended before they could do so themselves."""
+    recovery.end()
     try:
         presence.end()
         released = starts.release_lost(node().database)

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from celery import Celery
+from sqlalchemy import text
 
 from tests.conftest import _TEMPLATE, _administrate, _named
 from tests.support.feeds import FeedFolder, product
@@ -276,19 +277,57 @@ def test_time_that_is_up_spends_no_attempt(running: System, client: Client, bran
     assert_whole(running, brand, "Lamp")
 
 
-def test_messages_that_redis_forgot_are_sent_again(running: System, client: Client, brand: Brand) -> None:
-    brand.publish([brand.product(1)])
+def forget_message(running: System, brand: Brand) -> None:
+    """As if it had been sent to a Redis that was emptied."""
     running.rows(
         "INSERT INTO starts (id, ingestor, task, arguments, key, status, due_at, sent_at) VALUES (gen_random_uuid(), "
         "CAST(:name AS text), 'ingest:all', jsonb_build_object('ingestor_name', CAST(:name AS text), "
         "'source_type', 'local', "
-        "'registry_path', CAST(:registry AS text), 'feed_path', NULL, 'organizations', NULL), 'k', 'queued', "
+        "'registry_path', CAST(:registry AS text), 'feed_path', NULL, 'organizations', NULL), :name, 'queued', "
         "now() - interval '1 hour', now() - interval '1 hour') RETURNING id",
         name=brand.name, registry=str(brand.files.registry),
     )  # fmt: skip
-    client.call("ingest:recover")
+
+
+def test_a_message_that_redis_forgot_is_sent_again_by_the_worker_itself(running: System, brand: Brand) -> None:
+    brand.publish([brand.product(1)])
+    forget_message(running, brand)
     wait_until(lambda: running.starts(brand.name)[0]["status"] == "success")
     assert live(running, brand) == {"1": "Lamp 1"}
+
+
+def test_recovery_waits_for_no_child(running: System, client: Client, brand: Brand) -> None:
+    """All children are at work for long; what a lost worker held, and what Redis forgot, is sent again all the same."""
+    busy, lost = [brand, Brand(running.folder, f"{brand.name}x")], Brand(running.folder, f"{brand.name}y")
+    forgotten = Brand(running.folder, f"{brand.name}z")
+    for each in (*busy, lost, forgotten):
+        each.publish([each.product(1)])
+    for each in busy:
+        client.call("ingest:registry", *each.arguments[:3])
+    with running.database.transaction() as holder:
+        urns = [each.organization for each in busy]
+        holder.execute(text("SELECT id FROM organizations WHERE urn = ANY(:urns) FOR UPDATE"), {"urns": urns})
+        sent = [client.delay("ingest:all", *each.arguments) for each in busy]
+        children = {running.busy_child(each.name).pid for each in busy}
+        forget_message(running, forgotten)
+        forget_message(running, lost)
+        running.rows(
+            "UPDATE starts SET status = 'running', attempt = 1, worker = 'elsewhere:1:1', "
+            "lease_expires_at = now() + interval '1 s' WHERE ingestor = :name RETURNING id",
+            name=lost.name,
+        )
+        for each in (lost, forgotten):
+            wait_until(lambda name=each.name: was_sent_again(running, name))  # type: ignore[misc]
+        assert {running.start_of(each)["status"] for each in sent} == {"running"}
+        assert children == {each.pid for each in running.children(running.running[0])}
+    assert [client.get(each)["status"] for each in sent] == ["success", "success"]
+    for each in (lost, forgotten):
+        wait_until(lambda name=each.name: running.starts(name)[0]["status"] == "success")  # type: ignore[misc]
+
+
+def was_sent_again(running: System, ingestor: str) -> bool:
+    (start,) = running.starts(ingestor)
+    return start["status"] == "queued" and start["sent_at"] is not None and start["sent_at"] > start["created_at"]
 
 
 def test_a_start_of_a_task_that_nobody_knows_keeps_no_other_from_being_sent(
@@ -299,8 +338,8 @@ def test_a_start_of_a_task_that_nobody_knows_keeps_no_other_from_being_sent(
         "'ingest:gone', '{}', 'gone', 'queued', now() - interval '1 day') RETURNING id"
     )
     brand.publish([brand.product(1)])
-    assert client.call("ingest:recover")["sent"] >= 1
-    assert client.call("ingest:all", *brand.arguments)["status"] == "success"
+    forget_message(running, brand)
+    wait_until(lambda: running.starts(brand.name)[0]["status"] == "success")
     running.rows("DELETE FROM starts WHERE task = 'ingest:gone' RETURNING id")
 
 

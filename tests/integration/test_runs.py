@@ -486,6 +486,19 @@ def test_what_is_due_is_sent_again_only_when_its_message_is_not_there_any_more(d
     assert due(database, idle=False) == [asked.id]
 
 
+def test_what_was_overtaken_is_sent_again_though_others_are_queued(database: LiveDatabase) -> None:
+    lost, taken, later, other = wanted("x"), wanted("y"), wanted("z"), wanted("w", task="ingest:vector")
+    for seconds, asked in ((60, lost), (60, other), (30, taken), (20, later)):
+        record(database, asked)
+        change(database, asked.id, f"due_at = now() - interval '1 hour', sent_at = now() - interval '{seconds} s'")
+    assert due(database, idle=False) == []
+    claimed(database, taken)
+    assert due(database, idle=False) == [lost.id]
+    with database.transaction() as connection:
+        starts.mark_sent(connection, [lost.id])
+    assert due(database, idle=False) == []
+
+
 def test_an_end_that_nobody_was_told_is_told_again(database: LiveDatabase) -> None:
     start = claimed(database, wanted("x"))
     starts.finish(database, start, "success")

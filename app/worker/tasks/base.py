@@ -66,7 +66,9 @@ class NodeTask(Task[..., Any]):
         with node().database.transaction() as connection:
             if not schedules.take_slot(connection, *slot):
                 return None
-            # One that cannot be sent leaves the slot free, for another try.
+            # One that cannot be sent leaves the slot free, for another try. A broker that is away keeps the transaction
+            # open for seconds (`socket_connect_timeout`); of one that falls silent in mid-sentence
+            # PostgreSQL ends it, as it does any that is idle for minutes.
             return super().apply_async(args, kwargs, task_id=task_id, **options)
 
 
@@ -132,9 +134,16 @@ class StartTask(Task[..., Any]):
         """Tells those who asked for the same."""
         self._announce(task_id, lambda other: self.backend.mark_as_failure(other, exc))
 
-    def send_again(self, sendable: Sendable, *, countdown: float | None = None) -> None:
-        """Sends the message of a start that is in the ledger."""
-        self._publish(sendable.id, sendable.arguments, retries=sendable.failures, countdown=countdown)
+    def send(self, start_id: UUID, arguments: Mapping[str, Any], **options: Any) -> bool:
+        """Sends the message of a start that is in the ledger; False without a broker."""
+        told = {name: shown(value) if isinstance(value, str) else value for name, value in arguments.items()}
+        options["kwargsrepr"] = repr(told)
+        try:
+            super().apply_async(None, dict(arguments), task_id=str(start_id), **options)
+        except OperationalError as error:
+            log.warning("no broker; the start is sent when there is one", start=str(start_id), error=str(error))
+            return False
+        return True
 
     def _perform(self, start: Start, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskReport:
         """Does the work of a start, and ends it or puts it back, whatever happens."""
@@ -152,24 +161,9 @@ class StartTask(Task[..., Any]):
             raise
 
     def _publish(self, start_id: UUID, arguments: Mapping[str, Any], **options: Any) -> AsyncResult[Any]:
-        told = {name: shown(value) if isinstance(value, str) else value for name, value in arguments.items()}
-        try:
-            options["kwargsrepr"] = repr(told)
-            super().apply_async(None, dict(arguments), task_id=str(start_id), **options)
-        except OperationalError as error:
-            log.warning("no broker; the start is sent when there is one", start=str(start_id), error=str(error))
-        else:
-            self._remember_sent(start_id)
+        if self.send(start_id, arguments, **options):
+            _remember_sent([start_id])
         return self.AsyncResult(str(start_id))
-
-    def _remember_sent(self, start_id: UUID) -> None:
-        try:
-            with node().database.transaction() as connection:
-                starts.mark_sent(connection, [start_id])
-        except (DiscoveryNodeError, SQLAlchemyError) as error:
-            if not is_away(error):
-                raise
-            log.warning("the ledger cannot be reached; the message may be sent twice", start=str(start_id))
 
     def _wanted(
         self, task_id: str, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
@@ -215,7 +209,7 @@ class StartTask(Task[..., Any]):
         waiting = starts.finish(
             node().database, start, report["status"], result=cast(dict[str, Any], result), error=error
         )
-        self._wake(waiting)
+        send_again(self.app, waiting)
         if error is not None:
             raise IngestionFailedError(error)
         return result
@@ -252,13 +246,9 @@ class StartTask(Task[..., Any]):
     def _fail(self, start: Start, error: BaseException) -> None:
         """Ends a start for which nothing foresaw what happened; raises in words what has some."""
         told = str(error).partition("\n")[0] if isinstance(error, DiscoveryNodeError) else type(error).__name__
-        self._wake(starts.finish(node().database, start, "failed", error=told))
+        send_again(self.app, starts.finish(node().database, start, "failed", error=told))
         if isinstance(error, DiscoveryNodeError):
             raise IngestionFailedError(told) from error
-
-    def _wake(self, sendable: Sequence[Sendable]) -> None:
-        for each in sendable:
-            send_again(self.app, each)
 
     def _announce(self, task_id: str, tell: Callable[[str], None]) -> None:
         try:
@@ -277,14 +267,33 @@ def _time(told: datetime | float | None) -> datetime | None:
     return datetime.now(UTC) + timedelta(seconds=told) if isinstance(told, int | float) else told
 
 
-def send_again(app: Celery, sendable: Sendable) -> None:
-    """Sends the message of a start that is in the ledger. One of a task that this version does not know is another
-    version's."""
-    task = app.tasks.get(sendable.task)
-    if task is None:
-        log.warning("no such task; another version may know it", start=str(sendable.id), task=sendable.task)
-    else:
-        cast(StartTask, task).send_again(sendable)
+def send_again(app: Celery, sendables: Sequence[Sendable]) -> int:
+    """Sends the messages of starts that are in the ledger, as long as there is a broker; returns their number. One of a
+    task that this version does not know is another version's."""
+    sent = []
+    for each in sendables:
+        task = app.tasks.get(each.task)
+        if task is None:
+            log.warning("no such task; another version may know it", start=str(each.id), task=each.task)
+        elif cast(StartTask, task).send(each.id, each.arguments, retries=each.failures):
+            sent.append(each.id)
+        else:
+            break
+    if sent:
+        _remember_sent(sent)
+    return len(sent)
+
+
+def _remember_sent(start_ids: list[UUID]) -> None:
+    try:
+        with node().database.transaction() as connection:
+            starts.mark_sent(connection, start_ids)
+    except (DiscoveryNodeError, SQLAlchemyError) as error:
+        if not is_away(error):
+            raise
+        log.warning(
+            "the ledger cannot be reached; messages may be sent twice", starts=[str(each) for each in start_ids]
+        )
 
 
 def backoff(delay: float, failures: int) -> float:

@@ -9,11 +9,11 @@ import structlog
 from app.ingestors.checks import EntryCheck
 from app.ingestors.handlers.reading import FeedRequest
 from app.ingestors.reports import IngestReport
-from app.services import starts, vectors
+from app.services import vectors
+from app.worker import recovery
 from app.worker.celery_app import celery_app
 from app.worker.node import node
-from app.worker.queues import are_idle
-from app.worker.tasks.base import NodeTask, StartTask, current_start, send_again
+from app.worker.tasks.base import NodeTask, StartTask, current_start
 
 log = structlog.get_logger()
 
@@ -130,16 +130,8 @@ def check_feed_updates() -> CheckReport:
 
 @celery_app.task(base=NodeTask, name="ingest:recover")
 def recover() -> dict[str, int]:
-    """Takes starts from lost workers, ends those that nobody began in time, and sends again what is due."""
-    released = starts.release_lost(node().database)
-    expired = starts.expire(node().database)
-    with node().database.transaction() as connection:
-        due = starts.due(connection, idle=are_idle(celery_app))
-    for each in due:
-        send_again(celery_app, each)
-    if released or expired or due:
-        log.info("recovered", released=released, expired=expired, sent=len(due))
-    return {"released": released, "expired": expired, "sent": len(due)}
+    """What every worker does of itself, by hand or by beat."""
+    return recovery.recover(celery_app)
 
 
 def trigger_all() -> int:
