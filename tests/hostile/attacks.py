@@ -271,7 +271,7 @@ APPLIED = [
     ),
 ]  # fmt: skip
 
-ATTACKS: dict[str, Attack] = {
+WEB: dict[str, Attack] = {
     attack.name: attack
     for attack in [
         *_named("redirect", {name: (redirects(place), told) for name, (place, told) in PLACES.items()}, SECOND),

@@ -4,10 +4,10 @@ import hashlib
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tests.support.feeds import ORGANIZATION, encode, item_list, organization_entry, product
 from tests.support.web import Exchange, WebServer
@@ -61,6 +61,10 @@ class Attack:
     status: str = "failed"
     is_applied: bool = False
     seconds: float = 4.0
+    source: Literal["remote", "s3", "ftp"] = "remote"
+    is_secure: bool = False  # TLS is asked for, which the honest server does not speak
+    commands: Mapping[str, Any] = field(default_factory=dict)
+    """What an FTP server makes of them (`tests.hostile.ftp`)."""
 
 
 def serve(exchange: Exchange, data: bytes) -> None:
@@ -141,12 +145,17 @@ def silence(seconds: float = 3.0) -> Hostile:
 
 
 def resets(exchange: Exchange, _brand: Brand) -> None:
-    exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset(exchange.connection)
     exchange.hang_up()
 
 
 def circles(exchange: Exchange, _brand: Brand) -> None:
     exchange.reply(302, location=exchange.target)
+
+
+def reset(connection: socket.socket) -> None:
+    """Lets a connection end with a reset when it is closed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def wait(seconds: float) -> None:

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.ingestors.sources import tries
-from tests.hostile.attacks import ATTACKS
 from tests.hostile.brand import Attack, Brand
+from tests.hostile.ftp import FtpBrand
+from tests.hostile.stored import ATTACKS
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, product
 from tests.support.nodes import Node
-from tests.support.web import WebServer
+from tests.support.web import Exchange, WebServer
 
 LIMITS = {
     "connect_timeout": 0.5, "first_byte_timeout": 0.4, "stall_timeout": 0.4, "max_transfer_seconds": 1.2,
@@ -25,30 +27,52 @@ LIMITS = {
     "max_shards_per_feed": 50, "max_items_per_shard": 2000, "max_item_bytes": 500_000, "max_nesting": 50,
 }  # fmt: skip
 MEMORY = 60 * 1024**2  # what an attack may take at most, besides what the node takes anyway
-GREEDY = [name for name in ATTACKS if re.search("bomb|endless|length-huge|members|noise|nested|gzip-in-gzip", name)]
+GREEDY = [
+    name for name in ATTACKS if re.search("bomb|endless|length-huge|members|noise|nested|gzip-in-gzip|entities", name)
+]
+WITHOUT_FEED = ("feed-at", "registry", "ftp-greeting", "ftp-tls")  # nothing of the feed is known that could have issues
 
 
 @dataclass
 class Field:
-    """A node that has read the honest brand, and a bystander's feed; the trap; and the brand."""
+    """A node that has read the honest brand, and a bystander's feed; traps on two addresses; and the brand."""
 
     node: Node
     brand: Brand
-    trap: WebServer
+    traps: tuple[WebServer, WebServer]
     bystander: dict[str, Any] = field(default_factory=dict)
+    ftp: FtpBrand = field(default_factory=lambda: FtpBrand({}))
 
-    def ingest(self, attack: str) -> dict[str, Any]:
-        """The report of the brand's run, from the address of an attack."""
-        registry = f"{self.brand.server.url}/{attack}/registry.json"
-        self.node.configure({"name": "acme", "source_type": "remote", "registry": registry})
+    @contextmanager
+    def facing(self, attack: Attack) -> Iterator[None]:
+        """With the servers of an attack, which the node may visit; those of the web are there anyway."""
+        self.ftp = FtpBrand(attack.commands, self.traps[1].port)
+        with self.ftp.running():
+            opened = f"127.0.0.1:{self.brand.server.port},127.0.0.1:{self.ftp.port}"
+            self.node.settings = self.node.settings.model_copy(update={"allowed_private_hosts": opened})
+            yield
+
+    def ingest(self, attack: Attack) -> dict[str, Any]:
+        """The report of the brand's run."""
+        self.node.configure({"name": "acme", "source_type": attack.source} | self._entry(attack))
         (report,) = self.node.start("acme")["runs"]
         return dict(report)
 
-    def be_honest(self, attack: str) -> dict[str, Any]:
-        self.brand.is_hostile = False
+    def be_honest(self, attack: Attack) -> dict[str, Any]:
+        self.brand.is_hostile = self.ftp.is_hostile = False
         assert self.ingest(attack)["status"] == "success"
-        self.brand.is_hostile = True
+        self.brand.is_hostile = self.ftp.is_hostile = True
         return catalogue(self.node)
+
+    def _entry(self, attack: Attack) -> dict[str, Any]:
+        url = self.brand.server.url
+        if attack.source == "ftp":
+            scheme = "ftps" if attack.is_secure and self.ftp.is_hostile else "ftp"
+            return {"registry": f"{scheme}://127.0.0.1:{self.ftp.port}/registry.json"}
+        if attack.source == "s3":
+            key = {"endpoint_url": url, "region": "us-east-1", "username": "AKIDEXAMPLE", "password": "secret"}
+            return {"registry": f"s3://{attack.name}/registry.json"} | key
+        return {"registry": f"{url}/{attack.name}/registry.json"}
 
 
 def catalogue(node: Node) -> dict[str, Any]:
@@ -59,15 +83,17 @@ def catalogue(node: Node) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def scene(shared_database: LiveDatabase, shared_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     root = tmp_path_factory.mktemp("hostile")
-    with WebServer(lambda exchange: exchange.reply(200, b"[]")) as trap, Brand(ATTACKS, trap.port).running() as brand:
-        allowed = f"127.0.0.1:{brand.server.port}"
-        settings = Settings(
-            _env_file=None, database_url=shared_url, data_dir=root, log_level="error", allowed_private_hosts=allowed,
-            **LIMITS,
-        )  # fmt: skip
+    with ExitStack() as stack:
+        traps = tuple(stack.enter_context(WebServer(_trapped, host=host)) for host in ("127.0.0.1", "127.0.0.2"))
+        brand = stack.enter_context(Brand(ATTACKS, traps[0].port).running())
+        settings = Settings(_env_file=None, database_url=shared_url, data_dir=root, log_level="error", **LIMITS)
         node = Node(shared_database, settings, root, [])
         node.empty()
-        yield Field(node, brand, trap, _bystander(node, root))
+        yield Field(node, brand, traps, _bystander(node, root))
+
+
+def _trapped(exchange: Exchange) -> None:
+    exchange.reply(200, b"[]")
 
 
 def _bystander(node: Node, root: Path) -> dict[str, Any]:
@@ -85,27 +111,37 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_an_attack_gets_nowhere(scene: Field, attack: Attack) -> None:
-    before = scene.be_honest(attack.name)
-    began = time.monotonic()
-    report = scene.ingest(attack.name)
-    assert time.monotonic() - began < attack.seconds
-    assert report["status"] == attack.status, report["error"]
-    assert re.search(attack.told, report["error"] or "")
-    assert scene.trap.connections == 0
-    assert scene.node.snapshot(OTHER_ORGANIZATION) == scene.bystander
-    if attack.status == "failed" and not attack.name.startswith(("feed-at", "registry")):
-        assert any(re.search(attack.told, issue["message"]) for issue in scene.node.issues(attempted=True))
-    if not attack.is_applied:
-        assert catalogue(scene.node) == before
-    assert scene.be_honest(attack.name) == before
+    with scene.facing(attack):
+        before = scene.be_honest(attack)
+        began = time.monotonic()
+        report = scene.ingest(attack)
+        assert time.monotonic() - began < attack.seconds
+        assert report["status"] == attack.status, report["error"]
+        assert re.search(attack.told, report["error"] or "")
+        assert [trap.connections for trap in scene.traps] == [0, 0]
+        assert scene.node.snapshot(OTHER_ORGANIZATION) == scene.bystander
+        if attack.status == "failed" and not attack.name.startswith(WITHOUT_FEED):
+            assert any(re.search(attack.told, issue["message"]) for issue in scene.node.issues(attempted=True))
+        if not attack.is_applied:
+            assert catalogue(scene.node) == before
+        assert scene.be_honest(attack) == before
 
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_an_attack_takes_little_memory(scene: Field, name: str) -> None:
-    scene.be_honest(name)
-    with Watched() as memory:
-        scene.ingest(name)
+    with scene.facing(ATTACKS[name]):
+        scene.be_honest(ATTACKS[name])
+        with Watched() as memory:
+            scene.ingest(ATTACKS[name])
     assert memory.growth < MEMORY
+
+
+def test_nobody_is_logged_in_without_the_tls_that_was_asked_for(scene: Field) -> None:
+    for attack in ATTACKS.values():
+        if attack.is_secure:
+            with scene.facing(attack):
+                scene.ingest(attack)
+            assert set(scene.ftp.asked) == {"AUTH"}
 
 
 class Watched:

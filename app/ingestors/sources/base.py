@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, Self
 
 from app.core.config import Settings
-from app.ingestors.base import SourceError
+from app.ingestors.base import SourceError, UnreachableError
 from app.ingestors.sources.packing import CHUNK, DAMAGED, by_content
 from app.net.urls import shown
 
@@ -170,6 +170,16 @@ def cannot_spool(path: str, error: OSError) -> SourceError:
         f"{path}: cannot be written to {tempfile.gettempdir()}: {error.strerror}",
         remedy="Make room there, or set TMPDIR.",
     )
+
+
+def refuse_page(document: Document) -> None:
+    """Servers in trouble, and portals before them, send their pages as if all was well. Raises `UnreachableError`."""
+    if bytes(document.stored[:512]).lstrip().startswith(b"<"):
+        document.close()
+        raise UnreachableError(
+            f"{shown(document.path)}: a page of HTML or XML in place of the document, and no error status",
+            remedy="Publish the document itself, and answer with an error status when there is an error.",
+        )
 
 
 def _spool_to_file(head: bytes, chunks: Iterable[bytes]) -> tuple[mmap.mmap, bytes]:

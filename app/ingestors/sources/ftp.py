@@ -8,7 +8,7 @@ from typing import TypeVar
 import httpx2
 
 from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
-from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, spool
+from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, refuse_page, spool
 from app.ingestors.sources.tries import PassingError, Tries, as_source_error
 from app.net import urls
 from app.net.door import Policy
@@ -99,6 +99,7 @@ class FtpSource(BaseSource):
                 f"{told} did not come whole, or changed meanwhile", remedy="Upload under another name, then rename."
             )
         document.validators = _validators(after)
+        refuse_page(document)
         return document
 
     def _limited(self, told: str, chunks: Iterator[bytes]) -> Iterator[bytes]:

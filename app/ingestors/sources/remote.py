@@ -12,7 +12,7 @@ from typing import TypeVar
 import httpx2
 
 from app.ingestors.base import ForbiddenPathError, GoneError, SourceError, UnreachableError
-from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, spool
+from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, refuse_page, spool
 from app.ingestors.sources.packing import DAMAGED, ENCODINGS, Unpack
 from app.ingestors.sources.tries import PassingError, Tries, as_source_error
 from app.net import urls
@@ -156,7 +156,7 @@ class RemoteSource(BaseSource):
         except OSError as error:
             raise cannot_spool(urls.shown(path), error) from error
         document = Document(path, stored, sha256, _validators(answer), self._limits)
-        _refuse_error_page(path, document)
+        refuse_page(document)
         return document
 
     def _body(self, path: str, answer: Answer) -> Iterator[bytes]:
@@ -202,16 +202,6 @@ def _require_success(path: str, answer: Answer) -> None:
     if status == 304:
         raise SourceError(f"{told}, and no version was asked about", remedy="Answer so to conditional requests alone.")
     raise SourceError(f"{told}, which is no document", remedy="Answer with 200 and the document.")
-
-
-def _refuse_error_page(path: str, document: Document) -> None:
-    """Servers in trouble, and portals before them, send their pages as if all was well."""
-    if bytes(document.stored[:512]).lstrip().startswith(b"<"):
-        document.close()
-        raise UnreachableError(
-            f"{urls.shown(path)}: HTTP 200 with a page of HTML or XML instead of the document",
-            remedy="Answer with an error status when there is an error.",
-        )
 
 
 def _unpacking(path: str, answer: Answer) -> Unpack:

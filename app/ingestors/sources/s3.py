@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import boto3
@@ -24,7 +25,7 @@ from botocore.parsers import ResponseParserError
 
 from app.core.errors import ConfigurationError
 from app.ingestors.base import ForbiddenPathError, SourceError, UnreachableError
-from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, spool
+from app.ingestors.sources.base import BaseSource, Document, Limits, Validators, cannot_spool, refuse_page, spool
 from app.ingestors.sources.objects import StoredObject
 from app.ingestors.sources.packing import CHUNK
 from app.ingestors.sources.tries import PassingError, Tries, as_source_error
@@ -37,6 +38,8 @@ _MAX_ERROR_BYTES = 1024 * 1024
 _MAX_SENT = 5  # requests for one object: boto3 looks for the region of a bucket without end
 _READ_AS_IT_IS = frozenset({"", "identity", "aws-chunked", "gzip", "zstd"})  # packed documents are told by content
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_making = threading.Lock()  # a session is not made for threads, its clients are
 
 # What it logs when it is asked to log all holds the headers of requests.
 logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -77,9 +80,7 @@ class S3Source(BaseSource):
 
     def version(self, path: str) -> Validators:
         place = StoredObject.of(path)
-        return self._tried(
-            place, lambda: _validators(self._client.head_object(Bucket=place.bucket, Key=place.key))
-        )  # fmt: skip
+        return self._tried(place, lambda: _validators(self._ask("head_object", place)))
 
     def resolve(self, base: str, reference: str) -> str:
         origin, target = StoredObject.of(base).origin, StoredObject.of(base).named(reference)
@@ -107,17 +108,35 @@ class S3Source(BaseSource):
 
     def _get(self, place: StoredObject, **conditions: str) -> Document:
         told = str(place)
-        found = self._client.get_object(Bucket=place.bucket, Key=place.key, **conditions)
+        found = self._ask("get_object", place, **conditions)
         encoding = str(found.get("ContentEncoding", ""))
         if encoding not in _READ_AS_IT_IS:
             raise SourceError(f"{told} has the Content-Encoding {encoding[:50]!r}", remedy="Use gzip or zstd.")
-        length = int(found["ContentLength"])
-        self._limits.check(told, packed=length, unpacked=0)
+        self._limits.check(told, packed=int(found.get("ContentLength", 0)), unpacked=0)
         try:
             stored, sha256 = spool(self._limited(told, found["Body"].iter_chunks(CHUNK)))
         except OSError as error:
             raise cannot_spool(told, error) from error
-        return Document(told, stored, sha256, _validators(found), self._limits)
+        document = Document(told, stored, sha256, _validators(found), self._limits)
+        refuse_page(document)
+        return document
+
+    def _ask(self, operation: str, place: StoredObject, **conditions: str) -> Mapping[str, Any]:
+        """What the store says of an object. Errors are boto3's own, but for those of an answer it cannot read."""
+        try:
+            found: Mapping[str, Any] = getattr(self._client, operation)(
+                Bucket=place.bucket, Key=place.key, **conditions
+            )
+        except BotoCoreError:  # some of these are a ValueError too
+            raise
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise PassingError(
+                f"{place}: the answer is not S3's", remedy="See to the store, or try again later."
+            ) from error
+        status = found["ResponseMetadata"]["HTTPStatusCode"]
+        if status != 200:
+            raise SourceError(f"{place}: HTTP {status}, which is no object", remedy="See to the store.")
+        return found
 
     def _limited(self, told: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
         wire = 0
@@ -187,6 +206,12 @@ def _few(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
+@lru_cache(maxsize=16)
+def _session(access_key: str | None, secret_key: str | None, region: str | None) -> Any:
+    """What makes clients: the first one reads a megabyte of descriptions."""
+    return boto3.Session(access_key, secret_key, region_name=region)
+
+
 def _client(store: Store) -> Any:
     """boto3's client. Raises `ConfigurationError` for what it does not like."""
     style = "auto" if store.endpoint_url is None else "path"
@@ -195,8 +220,9 @@ def _client(store: Store) -> Any:
         request_checksum_calculation="when_required", response_checksum_validation="when_required",
     )  # fmt: skip
     try:
-        session = boto3.Session(store.access_key, store.secret_key, region_name=store.region)
-        return session.client("s3", endpoint_url=store.endpoint_url, config=config)
+        with _making:
+            session = _session(store.access_key, store.secret_key, store.region)
+            return session.client("s3", endpoint_url=store.endpoint_url, config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(
             f"boto3 makes no client for S3: {error}",
@@ -251,8 +277,12 @@ def _validators(found: Mapping[str, Any]) -> Validators:
     etag, modified = str(found.get("ETag", "")), found.get("LastModified")
     if not etag or not etag.isascii() or not etag.isprintable() or len(etag) > 512:
         return {}
-    told: Validators = {"etag": etag, "size": int(found.get("ContentLength", 0))}
-    return told | {"last_modified": modified.isoformat()} if isinstance(modified, datetime) else told
+    told: Validators = {"etag": etag}
+    if "ContentLength" in found:
+        told["size"] = int(found["ContentLength"])
+    if isinstance(modified, datetime):
+        told["last_modified"] = modified.isoformat()
+    return told
 
 
 def _text(value: str | bytes) -> str:
