@@ -1,8 +1,11 @@
 """Connections of the door: made to the very addresses that were checked, and given up when a request's time is over."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import ContextVar
 from typing import Any
 
@@ -24,15 +27,36 @@ def resolve_host(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def addresses_of(host: str, port: int, opened: OpenedHosts, resolve: Resolve) -> list[Address]:
+def addresses_of(
+    host: str, port: int, opened: OpenedHosts, resolve: Resolve, seconds: float | None = None
+) -> list[Address]:
     """The addresses of a host, asked for once and checked. Raises `OSError` and `ForbiddenError`."""
     name = canonical_host(host)
     try:
-        found = [name] if is_address(name) else resolve(name, port)
+        found = [name] if is_address(name) else _resolved(resolve, name, port, seconds)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise OSError(None, f"the name cannot be resolved: {reason or error}") from error
     return require_open(name, port, found, opened)
+
+
+def _resolved(resolve: Resolve, name: str, port: int, seconds: float | None) -> list[str]:
+    """The system's resolver knows no deadline: it is left to itself when a stranger's name server keeps silent."""
+    found: Future[list[str]] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(resolve(name, port))
+        except (OSError, UnicodeError) as error:
+            found.set_exception(error)
+
+    threading.Thread(target=run, name="resolver", daemon=True).start()
+    try:
+        return found.result(seconds)
+    except FutureTimeoutError as error:
+        if found.done():
+            raise
+        raise OSError(None, f"no answer within {round(seconds or 0, 1):g} seconds") from error
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
@@ -49,7 +73,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:  # fmt: skip
         error: Exception | None = None
-        for address in self._addresses(host, port)[:MAX_TRIED]:
+        for address in self._addresses(host, port, _left(timeout))[:MAX_TRIED]:
             try:
                 stream = self._connect(str(address), port, _left(timeout), local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failed:
@@ -61,9 +85,9 @@ class GuardedBackend(httpcore2.NetworkBackend):
     def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore2.NetworkStream:
         raise ForbiddenError("The node opens no local sockets")
 
-    def _addresses(self, host: str, port: int) -> list[Address]:
+    def _addresses(self, host: str, port: int, seconds: float | None) -> list[Address]:
         try:
-            return addresses_of(host, port, self._opened, self._resolve)
+            return addresses_of(host, port, self._opened, self._resolve, seconds)
         except OSError as error:
             raise httpcore2.ConnectError(error.strerror) from error
 

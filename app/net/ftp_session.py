@@ -109,7 +109,9 @@ class FtpSession(ftplib.FTP):
     def _open(self, host: str, port: int) -> None:
         error: OSError | None = None
         self.host = host
-        for address in addresses_of(host, port, self._policy.opened, self._resolve)[:MAX_TRIED]:
+        self._clock.until = self._until
+        seconds = self._clock.left(self._policy.connect_timeout)
+        for address in addresses_of(host, port, self._policy.opened, self._resolve, seconds)[:MAX_TRIED]:
             try:
                 connection = self._dial(address, port)
             except OSError as failed:

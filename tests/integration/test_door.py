@@ -289,6 +289,15 @@ def test_a_name_that_cannot_be_resolved_is_a_passing_fault(open_door) -> None:
     assert caught.value.transient
 
 
+def test_a_name_server_that_keeps_silent_is_not_waited_for(open_door) -> None:
+    over = threading.Event()
+    through = open_door(policy(), resolve=lambda host, port: ["127.0.0.1"] if over.wait(30) else [])
+    with pytest.raises(NetworkError, match=r"cannot be resolved: no answer within 0\.2 seconds") as caught:
+        ask(through, "https://shop.example/", seconds=0.2)
+    over.set()
+    assert caught.value.transient
+
+
 def test_a_server_gets_few_requests_at_once(serve, open_door) -> None:
     server = serve(lambda exchange: (time.sleep(0.05), hello(exchange)))
     through = open_door(policy(connections_per_host=2, first_byte_timeout=2))

@@ -87,11 +87,12 @@ class FtpServer:
 
 
 class _Listener(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
     daemon_threads, block_on_close = True, False
 
-    def __init__(self, host: str, handler: type[socketserver.BaseRequestHandler]) -> None:
+    def __init__(self, host: str, port: int, handler: type[socketserver.BaseRequestHandler]) -> None:
         self.address_family = family(host)
-        super().__init__((host, 0), handler)
+        super().__init__((host, port), handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no news."""
@@ -113,6 +114,7 @@ class ScriptedServer:
     data: bytes = b""
     drip: float = 0.0
     host: str = "127.0.0.1"
+    port: int = 0
     commands: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -125,7 +127,7 @@ class ScriptedServer:
             def handle(self) -> None:
                 script.serve(self.wfile.write, self.rfile)
 
-        self._server = _Listener(self.host, Handler)
+        self._server = _Listener(self.host, self.port, Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -140,14 +142,16 @@ class ScriptedServer:
     def url(self) -> str:
         return f"ftp://{in_url(self.host)}:{self.port}"
 
-    def passive(self, host: str = "127.0.0.1", port: int | None = None) -> str:
+    def passive(self, host: str | None = None, port: int | None = None) -> str:
+        host = host or self.host
         number = self.data_port if port is None else port
         return f"227 Entering ({host.replace('.', ',')},{number >> 8},{number & 255})"
 
     def serve(self, send: Callable[[bytes], object], lines: Any) -> None:
         usual = {
             "": "220 ready", "USER": "331 go on", "PASS": "230 in", "TYPE": "200 yes", "NOOP": "200 yes",
-            "PASV": self.passive(), "EPSV": f"229 Entering (|||{self.data_port}|)", "RETR": "150 it comes",
+            "PASV": "" if ":" in self.host else self.passive(),
+            "EPSV": f"229 Entering (|||{self.data_port}|)", "RETR": "150 it comes",
             "MDTM": "500 what?", "SIZE": "500 what?",
         }  # fmt: skip
         answers = usual | self.replies

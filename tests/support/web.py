@@ -64,8 +64,7 @@ class WebServer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
-        self._server = _Listener((self.host, self.port), _Handler, bind_and_activate=True)
-        self._server.web = self
+        self._server = _Listener(self)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -76,7 +75,7 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
     def asked(self) -> list[tuple[str, str]]:
@@ -107,7 +106,11 @@ class _Listener(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
-    web: WebServer
+
+    def __init__(self, web: WebServer) -> None:
+        self.web = web
+        self.address_family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+        super().__init__((web.host, web.port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no news."""
