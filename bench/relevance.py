@@ -24,9 +24,8 @@ from app.core.logging import configure_logging
 from app.db.session import connect
 from app.ingestors.config import IngestionConfig
 from app.ingestors.manager import IngestorManager
-from app.services.generations import open_generation
+from app.services.generations import configured, open_generation
 from app.services.search import search
-from app.vectors.embedders import create_embedder
 
 DEPTH = 100
 CUT = 10
@@ -68,7 +67,7 @@ def rank(folder: Path, archive: Path, queries: dict[str, str]) -> dict[str, list
     report = IngestorManager(settings, database=database, config=config).ingest()
     indexed = sum(run["vector"].get("indexed", 0) for run in report["runs"])
     console.print(f"relevance: {indexed:,} products in {time.monotonic() - began:.0f} s, status {report['status']}")
-    embedder = open_generation(database, lambda variant: create_embedder(settings, variant)).embedder
+    embedder = open_generation(database, configured(settings)).embedder
     rankings = {}
     for query, words in queries.items():
         with database.transaction() as connection:

@@ -15,6 +15,7 @@ import numpy as np
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect
 from app.services import generations, vectors
+from app.services.generations import Recipe
 from app.services.search import SearchFilters, search
 from app.vectors.embedders import Embedder, create_embedder
 from app.vectors.indexes.base import Block, Entry
@@ -65,7 +66,7 @@ def _p95(values: list[float]) -> float:
 def _fill(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
     seeds = embedder.embed(texts)
     noise = np.random.default_rng(1)
-    opened = generations.open_generation(database, lambda variant: embedder)
+    opened = generations.open_generation(database, Recipe(lambda variant: embedder))
     index = opened.generation.index
     with database.transaction() as connection:
         (organization,) = [outdated.organization_id for outdated in index.outdated(connection, None)]
@@ -80,4 +81,4 @@ def _fill(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
             moved = seeds[rows] + noise.normal(0, 0.01, (len(pending), seeds.shape[1])).astype(np.float32)
             moved /= np.linalg.norm(moved, axis=1, keepdims=True)
             index.acknowledge(connection, [Entry(*each) for each in zip(pending, moved, strict=True)])
-    vectors.complete(database, lambda variant: embedder)
+    vectors.complete(database, Recipe(lambda variant: embedder))

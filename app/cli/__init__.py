@@ -29,6 +29,8 @@ application = typer.Typer(
 )
 database_commands = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
 application.add_typer(database_commands, name="db")
+vector_commands = typer.Typer(help="Look after the search index.", no_args_is_help=True, rich_markup_mode=None)
+application.add_typer(vector_commands, name="vectors")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Config = Annotated[Path | None, typer.Option(help="The file to read instead of INGESTION_CONFIG_PATH.")]
@@ -219,3 +221,29 @@ def upgrade() -> None:
     from app.cli.database import upgrade
 
     upgrade()
+
+
+@vector_commands.command()
+def status(json: Json = False) -> None:
+    """List the generations of the search index, and how far each is behind."""
+    from app.cli.vectors import show_status
+
+    show_status(as_json=json)
+
+
+@vector_commands.command()
+def rebuild() -> None:
+    """Build the index of the configured model beside the live one, and put it in its place. It can be resumed."""
+    from app.cli.vectors import rebuild
+
+    raise typer.Exit(0 if rebuild() else FAILED)
+
+
+@vector_commands.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False, json: Json = False
+) -> None:
+    """Compare all that is in the index with the catalogue."""
+    from app.cli.vectors import verify
+
+    raise typer.Exit(0 if verify(repair=repair, as_json=json) else FAILED)

@@ -19,7 +19,7 @@ from app.core.logging import configure_logging
 from app.db import schema
 from app.db.session import LiveDatabase, connect
 from app.ingestors.config import IngestorEntry, load_config
-from app.services import vectors
+from app.services import generations, vectors
 from app.vectors.embedders import create_embedder
 from app.vectors.indexes.pgvector import require_version
 
@@ -140,7 +140,7 @@ def _pgvector_version(connection: Connection) -> str:
 def _index(database: LiveDatabase, settings: Settings) -> Finding:
     """How far the search index is behind the catalogue."""
     with _reported("search index") as result:
-        report = vectors.count_outdated(database, lambda variant: create_embedder(settings, variant), None)
+        report = vectors.count_outdated(database, generations.configured(settings), None)
         if report.pending:
             told = f"{counted(report.pending, 'product')} to be indexed"
             result.append(Finding("note", "search index", told, "Run `discovery-node ingest --only vector`."))

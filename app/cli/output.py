@@ -17,7 +17,7 @@ from app.core.errors import DiscoveryNodeError
 
 STATUS_STYLES = {
     "success": "green", "degraded": "yellow", "held": "yellow", "failed": "red", "running": "cyan", "waiting": "yellow",
-    "queued": "blue", "error": "red", "warning": "yellow",
+    "queued": "blue", "error": "red", "warning": "yellow", "live": "green", "building": "cyan",
 }  # fmt: skip
 
 _WIDTH = 140  # where no terminal says how wide it is

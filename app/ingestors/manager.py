@@ -20,7 +20,7 @@ from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
 from app.net.urls import shown
 from app.services import feeds, organizations, starts
-from app.services.generations import EmbedderFactory
+from app.services.generations import Recipe
 from app.services.runs import worst
 from app.services.starts import Start
 
@@ -36,7 +36,7 @@ class IngestorManager:
         config: IngestionConfig | None = None,
         progress: Progress | None = None,
         helpers: Helpers | None = None,
-        embedders: EmbedderFactory | None = None,
+        embedders: Recipe | None = None,
     ) -> None:
         self._settings = settings or get_settings()
         self._given_database = database

@@ -1,12 +1,18 @@
 """Generations of the search index: which vectors may be compared, which of them are searched, and how one follows
-another."""
+another.
+
+One is live, the one that is searched. Another may be built beside it, and takes its place in one step when nothing is
+pending in it. The one before is retired: it stays for a while, for who still searches with its model, until the
+clean-up drops it.
+"""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import cache, partial
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
+from uuid import uuid4
 
 import structlog
 from sqlalchemy import Connection, text
@@ -14,16 +20,20 @@ from sqlalchemy import Connection, text
 from app.core.config import Settings
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
-from app.vectors import embedders
+from app.vectors import embedders, indexes
 from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
 from app.vectors.indexes.base import Index
-from app.vectors.indexes.pgvector import PgVectorIndex
 
 log = structlog.get_logger()
 
 TEXT_RECIPE = 1
 """Raise it whenever the search text or what is indexed of it changes: a new generation is then built."""
 
+GRACE = 3600
+"""Seconds that a retired generation stays for searches with its model."""
+
+Status = Literal["live", "building", "retired", "dropping"]
+_CURRENT: Collection[Status | None] = ("live", "building")
 EmbedderFactory = Callable[[Variant | None], Embedder]
 _LOCK = "SELECT pg_advisory_xact_lock{}(hashtextextended('index generations', 0))"
 
@@ -34,35 +44,60 @@ class GenerationReplacedError(DiscoveryNodeError):
     def __init__(self) -> None:
         super().__init__(
             "The search index was replaced by that of another embedding model",
-            remedy="Restart this process with the settings of the others.",
+            remedy="Restart this process with the settings of the others; or go back to its model with "
+            "`discovery-node vectors rebuild`.",
         )
 
 
 class OtherModelError(DiscoveryNodeError):
     """Vectors of the query's model cannot be compared with those of the index."""
 
-    def __init__(self, wanted: EmbedderIdentity, live: dict[str, Any]) -> None:
+    def __init__(self, wanted: EmbedderIdentity, live: Mapping[str, Any]) -> None:
         super().__init__(
             f"The search index holds vectors of {live['model']} ({live['provider']}, {live['variant']}), the query's "
             f"is of {wanted.model} ({wanted.provider}, {wanted.variant})",
-            remedy="Run `discovery-node ingest --only vector`: it builds the index of the configured model.",
+            remedy="Run `discovery-node vectors rebuild`: it builds the index of the configured model. Or set the "
+            "model of the index again, as `discovery-node vectors status` names it.",
         )
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What the settings make generations of. The factory is asked for a variant, or for the one that suits this CPU.
+    `place` tells what the identity has to say of where the index is, nothing when it is in the database; it may ask
+    there. `made_with` are the settings by which another process makes the same embedder."""
+
+    embedder: EmbedderFactory
+    place: Callable[[], Mapping[str, str]] = dict
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Generation:
-    """Vectors that may be compared, and their table."""
+    """Vectors that may be compared, and their index."""
 
     id: int
     identity: dict[str, Any]
-    is_live: bool
+    status: Status
+    made_with: dict[str, Any] | None
+    namespace: str | None
+
+    @property
+    def is_live(self) -> bool:
+        return self.status == "live"
 
     @property
     def index(self) -> Index:
-        return PgVectorIndex(self.id, self.identity["dimensions"])
+        return indexes.open_index(self.id, self.identity, self.namespace)
 
-    def is_of(self, embedder: Embedder) -> bool:
-        return self.identity == generation_identity(embedder.identity)
+    def is_of(self, embedder: Embedder, place: Mapping[str, str]) -> bool:
+        """Whether it is the one that an embedder and a place make."""
+        return self.identity == generation_identity(embedder.identity, place)
+
+    def understands(self, embedder: Embedder) -> bool:
+        """Whether the embedder's vectors can be compared with those in it."""
+        wanted = asdict(embedder.identity)
+        return wanted == {name: self.identity.get(name) for name in wanted}
 
 
 @dataclass(frozen=True)
@@ -73,95 +108,171 @@ class OpenGeneration:
     embedder: Embedder
 
 
-def configured(settings: Settings) -> EmbedderFactory:
-    """What makes embedders of the configured model. Raises `ConfigurationError` for an index there is not."""
+def configured(settings: Settings) -> Recipe:
+    """What generations of these settings are made of. Raises `ConfigurationError` for an index there is not."""
     if settings.vector_provider != "pgvector":
         raise ConfigurationError(
             f"VECTOR_PROVIDER={settings.vector_provider} is not supported by this version",
             remedy="Set VECTOR_PROVIDER=pgvector: the index is then kept in PostgreSQL.",
         )
-    return cache(partial(embedders.create_embedder, settings))
+    return Recipe(partial(_embedder, settings), made_with=embedders.made_with(settings))
+
+
+@lru_cache(maxsize=8)
+def _embedder(settings: Settings, variant: Variant | None) -> Embedder:
+    """One embedder for all who ask with the same settings, since it keeps its model."""
+    return embedders.create_embedder(settings, variant)
 
 
 def query_embedder(connection: Connection, settings: Settings) -> Embedder:
-    """The configured model, in the variant of the live index."""
+    """The model of the live index, by the settings or by those that it was made with; else the configured one, for
+    which `searched_generation` may still find an index."""
     live = live_generation(connection)
-    return configured(settings)(live.identity["variant"] if live else None)
+    if live is None:
+        return _embedder(settings, None)
+    origin = {"embedding_provider": live.identity["provider"]} | (live.made_with or {})
+    for attempt in embedders.attempts(settings, origin):
+        try:
+            embedder = _embedder(attempt, live.identity["variant"])
+            if live.understands(embedder):
+                return embedder
+        except (embedders.EmbeddingError, ConfigurationError) as error:
+            log.debug("not the live index's model", error=str(error))
+    return _embedder(settings, None)
 
 
-def generation_identity(embedder: EmbedderIdentity) -> dict[str, Any]:
-    """What decides whether two vectors may be compared."""
-    return asdict(embedder) | {"text_recipe": TEXT_RECIPE}
+def generation_identity(embedder: EmbedderIdentity, place: Mapping[str, str]) -> dict[str, Any]:
+    """What decides whether two vectors may be compared, and where they are."""
+    return {**asdict(embedder), "text_recipe": TEXT_RECIPE, **place}
 
 
 def live_generation(connection: Connection) -> Generation | None:
     """The generation that is searched. It stays until the transaction ends."""
-    connection.exec_driver_sql(_LOCK.format("_shared"))
-    return next((generation for generation in _generations(connection) if generation.is_live), None)
+    return next((generation for generation in generations(connection) if generation.is_live), None)
+
+
+def searched_generation(connection: Connection, embedder: Embedder) -> Generation | None:
+    """The live generation if it understands the embedder, else one that was live until lately; None before the first
+    vector step. It stays until the transaction ends. Raises `OtherModelError` when there are only others."""
+    found = [generation for generation in generations(connection) if generation.status in ("live", "retired")]
+    if not found:
+        return None
+    for generation in found:
+        if generation.understands(embedder):
+            return generation
+    raise OtherModelError(embedder.identity, found[0].identity)
 
 
 def hold_tables(connection: Connection) -> list[str]:
-    """The tables of all generations, by name. Until the transaction ends they stay, and are written to without waiting:
-    an index that is being built on one is waited for here, before the caller takes what others need."""
-    connection.exec_driver_sql(_LOCK.format("_shared"))
-    tables = [generation.index.table for generation in _generations(connection)]
+    """The tables that hold a row for each product that is found, by name. Until the transaction ends they stay, and are
+    written to without waiting: an index that is being built on one is waited for here, before the caller takes what
+    others need."""
+    tables = [each.index.table for each in generations(connection) if each.index.is_in_database]
     if tables:
         connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ROW EXCLUSIVE MODE")
     return tables
 
 
-def require_same_model(generation: Generation, embedder: Embedder) -> None:
-    """Raises `OtherModelError` unless the embedder's vectors can be compared with the generation's."""
-    if not generation.is_of(embedder):
-        raise OtherModelError(embedder.identity, generation.identity)
-
-
-def find_generation(connection: Connection, create_embedder: EmbedderFactory) -> OpenGeneration | None:
-    """The generation of the configured model, live or being built, whatever variant it was begun with."""
-    for generation in _generations(connection):
-        embedder = create_embedder(generation.identity["variant"])
-        if generation.is_of(embedder):
+def find_generation(connection: Connection, recipe: Recipe) -> OpenGeneration | None:
+    """The generation of that recipe, live, being built or retired, whatever variant it was begun with."""
+    place = recipe.place()
+    for generation in generations(connection):
+        embedder = recipe.embedder(generation.identity["variant"])
+        if generation.is_of(embedder, place):
             return OpenGeneration(generation, embedder)
     return None
 
 
-def open_generation(database: Database, create_embedder: EmbedderFactory) -> OpenGeneration:
+def open_generation(database: Database, recipe: Recipe, *, revive: bool = False) -> OpenGeneration:
     """Like `find_generation`, but creates one when there is none: the first is live at once, any other is built beside
-    the live one. Whoever comes second finds what the first created."""
+    the live one. Whoever comes second finds what the first created. A retired one is an error, or taken up again."""
+    recipe.place(), recipe.embedder(None).identity  # a service is asked before there are locks
     with database.transaction() as connection:
-        found = find_generation(connection, create_embedder)
-    if found is None:
+        found = find_generation(connection, recipe)
+    if found is None or (revive and found.generation.status == "retired"):
         with database.transaction() as connection:
             connection.exec_driver_sql(_LOCK.format(""))
-            found = find_generation(connection, create_embedder)
+            found = find_generation(connection, recipe)
             if found is None:
-                embedder = create_embedder(None)
-                found = OpenGeneration(_create_generation(connection, embedder.identity), embedder)
+                embedder = recipe.embedder(None)
+                found = OpenGeneration(_create(connection, embedder.identity, recipe), embedder)
+            elif found.generation.status == "retired":
+                found = OpenGeneration(_take_up(connection, found.generation), found.embedder)
+    if found.generation.status not in _CURRENT:
+        raise GenerationReplacedError
     return found
 
 
-def _generations(connection: Connection) -> list[Generation]:
-    """The live one first."""
+def make_live(database: Database, generation: Generation) -> None:
+    """Puts the generation in the place of all others, which are retired. Waits for the searches that run."""
+    with database.transaction() as connection:
+        connection.exec_driver_sql(_LOCK.format(""))
+        connection.execute(
+            text("""
+                UPDATE index_generations SET status = 'retired', retired_at = now()
+                WHERE id <> :id AND status IN ('live', 'building')
+                """),
+            {"id": generation.id},
+        )
+        connection.execute(
+            text("UPDATE index_generations SET status = 'live', live_at = now() WHERE id = :id AND status <> 'live'"),
+            {"id": generation.id},
+        )
+    log.info("index generation live", generation=generation.id)
+
+
+def drop_retired(database: Database, *, grace: int = GRACE, dry_run: bool = False) -> int:
+    """Drops the generations that were retired longer ago, wherever they are; returns their number. One that cannot be
+    reached is left for the next time."""
+    if dry_run:
+        with database.transaction() as connection:
+            return len(connection.execute(_EXPIRED, {"grace": grace}).all())
+    with database.transaction() as connection:
+        connection.exec_driver_sql(_LOCK.format(""))
+        expired = connection.execute(_EXPIRED, {"grace": grace}).scalars().all()
+        connection.execute(
+            text("UPDATE index_generations SET status = 'dropping' WHERE id = ANY(:ids)"), {"ids": expired}
+        )
+        dropping = [generation for generation in generations(connection) if generation.status == "dropping"]
+    return sum(_drop(database, generation) for generation in dropping)
+
+
+def hold(connection: Connection, generation: Generation) -> None:
+    """Keeps the generation until the transaction ends. Raises `GenerationReplacedError` when another took its place."""
+    found = {each.id: each.status for each in generations(connection)}
+    if found.get(generation.id) not in _CURRENT:
+        raise GenerationReplacedError
+
+
+def generations(connection: Connection) -> list[Generation]:
+    """All there are, the live one first, then those being built, then those retired, the latest first. They stay until
+    the transaction ends."""
+    connection.exec_driver_sql(_LOCK.format("_shared"))
     rows = connection.execute(
-        text("SELECT id, identity, status = 'live' AS is_live FROM index_generations ORDER BY status = 'live' DESC, id")
+        text(f"""
+            SELECT {_COLUMNS} FROM index_generations
+            ORDER BY array_position(ARRAY['live', 'building', 'retired', 'dropping'], status), retired_at DESC, id
+            """)
     )
     return [Generation(*row) for row in rows]
 
 
-def _create_generation(connection: Connection, embedder: EmbedderIdentity) -> Generation:
-    identity = json.dumps(generation_identity(embedder), sort_keys=True)
+def _create(connection: Connection, embedder: EmbedderIdentity, recipe: Recipe) -> Generation:
+    identity = json.dumps(generation_identity(embedder, recipe.place()), sort_keys=True)
     row = connection.execute(
-        text("""
-            INSERT INTO index_generations (identity_hash, identity, dimensions, status, live_at)
-            SELECT :hash, CAST(:identity AS jsonb), :dimensions, CASE WHEN first THEN 'live' ELSE 'building' END,
-                CASE WHEN first THEN now() END
+        text(f"""
+            INSERT INTO index_generations (identity_hash, identity, dimensions, made_with, namespace, status, live_at)
+            SELECT :hash, CAST(:identity AS jsonb), :dimensions, CAST(:made_with AS jsonb), :namespace,
+                CASE WHEN first THEN 'live' ELSE 'building' END, CASE WHEN first THEN now() END
             FROM (SELECT NOT EXISTS (SELECT FROM index_generations WHERE status = 'live') AS first) AS state
-            RETURNING id, identity, status = 'live'
+            RETURNING {_COLUMNS}
             """),
         {
             "hash": sha256(identity.encode()).digest()[:16],
             "identity": identity,
             "dimensions": embedder.dimensions,
+            "made_with": json.dumps(dict(recipe.made_with)),
+            "namespace": f"node-{uuid4().hex}",
         },
     ).one()
     generation = Generation(*row)
@@ -170,22 +281,35 @@ def _create_generation(connection: Connection, embedder: EmbedderIdentity) -> Ge
     return generation
 
 
-def make_live(database: Database, generation: Generation) -> None:
-    """Puts the generation in the place of all others. Waits for the searches that run."""
+def _take_up(connection: Connection, generation: Generation) -> Generation:
+    """A retired generation is built on from where it was left."""
+    row = connection.execute(
+        text(f"""
+            UPDATE index_generations SET status = 'building', retired_at = NULL WHERE id = :id RETURNING {_COLUMNS}
+            """),
+        {"id": generation.id},
+    ).one()
+    log.info("index generation taken up again", generation=generation.id)
+    return Generation(*row)
+
+
+def _drop(database: Database, generation: Generation) -> bool:
+    """First what is elsewhere, then what the database has. False when it cannot be reached."""
+    try:
+        generation.index.discard()
+    except DiscoveryNodeError as error:
+        log.warning("a retired index cannot be dropped now", generation=generation.id, error=str(error))
+        return False
     with database.transaction() as connection:
         connection.exec_driver_sql(_LOCK.format(""))
-        for other in _generations(connection):
-            if other.id != generation.id:
-                other.index.drop(connection)
-        connection.execute(text("DELETE FROM index_generations WHERE id <> :id"), {"id": generation.id})
-        connection.execute(
-            text("UPDATE index_generations SET status = 'live', live_at = now() WHERE id = :id"), {"id": generation.id}
-        )
-    log.info("index generation live", generation=generation.id)
+        generation.index.drop(connection)
+        connection.execute(text("DELETE FROM index_generations WHERE id = :id"), {"id": generation.id})
+    log.info("index generation dropped", generation=generation.id)
+    return True
 
 
-def hold(connection: Connection, generation: Generation) -> None:
-    """Keeps the generation's table until the transaction ends. Raises `GenerationReplacedError` when it is gone."""
-    connection.exec_driver_sql(_LOCK.format("_shared"))
-    if generation.id not in (each.id for each in _generations(connection)):
-        raise GenerationReplacedError
+_COLUMNS = "id, identity, status, made_with, namespace"
+_EXPIRED = text("""
+    SELECT id FROM index_generations WHERE status = 'dropping'
+        OR (status = 'retired' AND retired_at <= clock_timestamp() - make_interval(secs => :grace))
+    """)

@@ -50,15 +50,17 @@ def remove_orphans(
 ) -> dict[str, int]:
     """Removes what nothing refers to, or what belongs to something that is gone: brands that only feeds named or that
     left their registry, groups that are mere stubs or deleted, empty categories if wanted, all that is left of an
-    organization that is gone, and the staging tables of runs that are over (`staging` counts the runs). `skipped`
-    organizations were being merged. A dry run does not count what only these removals would set free."""
+    organization that is gone, search indexes that were replaced (`generations`), and the staging tables of runs that
+    are over (`staging` counts the runs). `skipped` organizations were being merged. A dry run does not count what only
+    these removals would set free."""
     counted = ("organization_categories", "products", "offers", "vectors", "occurrences", "product_groups", "brands",
-               "categories", "staging", "skipped")  # fmt: skip
+               "categories", "staging", "generations", "skipped")  # fmt: skip
     cleanup = _CleanUp(database, counted, {}, batch, dry_run=dry_run)
     cleanup.clear_catalogue(ORPHANED_CATALOGUE)
     cleanup.clear(LOOSE_ROWS)
     if delete_empty_categories:
         cleanup.clear_categories()
+    cleanup.counts["generations"] = generations.drop_retired(database, dry_run=dry_run)
     cleanup.counts["staging"] = _count_leftovers(database) if dry_run else starts.drop_leftovers(database)
     return cleanup.told("orphans removed")
 

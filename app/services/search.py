@@ -11,7 +11,7 @@ from app.cmp.availability import IN_STOCK
 from app.cmp.categories import SEPARATOR, normalize_path
 from app.cmp.text import clean, cut_bytes
 from app.cmp.urns import normalize_organization_urn
-from app.services.generations import live_generation, require_same_model
+from app.services.generations import searched_generation
 from app.vectors.embedders import Embedder
 from app.vectors.fusion import reciprocal_rank_fusion
 from app.vectors.indexes.base import Condition
@@ -186,10 +186,9 @@ def _ranked(
     connection: Connection, embedder: Embedder, scope: _Scope, query: str, depth: int
 ) -> list[tuple[int, float]]:
     """Product ids with scores, the two rankings fused. Nothing before the first vector step."""
-    generation = live_generation(connection)
+    generation = searched_generation(connection, embedder)
     if generation is None:
         return []
-    require_same_model(generation, embedder)
     condition = Condition(scope.products, scope.parameters, scope.is_filter)
     found = generation.index.candidates(connection, query, embedder.embed([query])[0], condition, depth)
     return reciprocal_rank_fusion([found.dense, found.text])

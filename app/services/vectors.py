@@ -13,9 +13,9 @@ from app.cmp.text import search_text
 from app.db.session import Database
 from app.services import pieces
 from app.services.generations import (
-    EmbedderFactory,
     Generation,
     OpenGeneration,
+    Recipe,
     find_generation,
     hold,
     make_live,
@@ -32,6 +32,9 @@ BATCH = 256
 
 DELETIONS = 1000
 """Products taken out of the index in one transaction."""
+
+ROUNDS = 10
+"""How often a rebuild looks for what came to be pending meanwhile."""
 
 SHARED_FROM = 4
 """Batches from which on others are asked to help."""
@@ -62,14 +65,14 @@ class Sharing:
 
 def update(
     database: Database,
-    create_embedder: EmbedderFactory,
+    recipe: Recipe,
     organization_ids: Sequence[int] | None,
     on_batch: Callable[[int, int], None],
     sharing: Sharing | None = None,
 ) -> VectorReport:
     """Puts what is pending of the organizations (None: of all) into the index, with others when it is much, and takes
     out what vanished."""
-    opened = open_generation(database, create_embedder)
+    opened = open_generation(database, recipe)
     with database.transaction() as connection:
         outdated = opened.generation.index.outdated(connection, organization_ids)
     report = VectorReport(pending=sum(each.pending for each in outdated))
@@ -83,9 +86,9 @@ def update(
     return report
 
 
-def help_with(database: Database, create_embedder: EmbedderFactory, owner: UUID) -> int:
+def help_with(database: Database, recipe: Recipe, owner: UUID) -> int:
     """Embeds pieces of another process's work until there are none left; returns the number of texts indexed."""
-    opened = open_generation(database, create_embedder)
+    opened = open_generation(database, recipe)
     report = VectorReport()
     with structlog.contextvars.bound_contextvars(start=str(owner)):
         while _index_piece(database, opened, owner, report):
@@ -94,10 +97,11 @@ def help_with(database: Database, create_embedder: EmbedderFactory, owner: UUID)
     return report.indexed
 
 
-def complete(database: Database, create_embedder: EmbedderFactory) -> None:
+def complete(database: Database, recipe: Recipe, failed: int = 0) -> None:
     """Ends a series of updates: builds the search structures that the index has grown to need, and makes a generation
-    that was built beside the live one live itself, once no product of any organization is pending in it."""
-    generation = open_generation(database, create_embedder).generation
+    that was built beside the live one live itself, once no product of any organization is pending in it but those that
+    `failed`: what no vector can be had for does not hold up the others."""
+    generation = open_generation(database, recipe).generation
     with database.transaction() as connection:
         hold(connection, generation)
         if generation.index.ensure_search_structures(connection):
@@ -105,16 +109,28 @@ def complete(database: Database, create_embedder: EmbedderFactory) -> None:
     if not generation.is_live:
         with database.transaction() as connection:
             outdated = generation.index.outdated(connection, None)
-        if not any(each.pending for each in outdated):
+        if sum(each.pending for each in outdated) <= failed:
             make_live(database, generation)
 
 
-def count_outdated(
-    database: Database, create_embedder: EmbedderFactory, organization_ids: Sequence[int] | None
-) -> VectorReport:
+def rebuild(database: Database, recipe: Recipe, on_batch: Callable[[int, int], None]) -> Generation:
+    """Builds the generation of the recipe beside the live one, from where it was left, until it takes its place; if it
+    is live already, what was begun beside it is given up. Returns it, not live when there always was more to do."""
+    generation = open_generation(database, recipe, revive=True).generation
+    for _ in range(ROUNDS):
+        report = update(database, recipe, None, on_batch)
+        complete(database, recipe, report.failed)
+        generation = open_generation(database, recipe).generation
+        if generation.is_live:
+            make_live(database, generation)
+            break
+    return generation
+
+
+def count_outdated(database: Database, recipe: Recipe, organization_ids: Sequence[int] | None) -> VectorReport:
     """What `update` would find to do. Writes nothing."""
     with database.transaction() as connection:
-        opened = find_generation(connection, create_embedder)
+        opened = find_generation(connection, recipe)
         if opened is None:
             return VectorReport(pending=_count_live(connection, organization_ids))
         outdated = opened.generation.index.outdated(connection, organization_ids)

@@ -9,7 +9,7 @@ from app.db.session import LiveDatabase, connect
 from app.ingestors.helpers import Helpers
 from app.ingestors.manager import IngestorManager
 from app.services import generations
-from app.services.generations import EmbedderFactory
+from app.services.generations import Recipe
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Node:
 
     settings: Settings
     database: LiveDatabase
-    embedders: EmbedderFactory
+    embedders: Recipe
 
     def manager(self, helpers: Helpers | None = None) -> IngestorManager:
         """A manager that reads `ingestion.yaml` as it is now."""

@@ -138,6 +138,15 @@ def test_issues_are_told_with_their_remedy(node: CommandLine) -> None:
     assert "url-not-absolute" not in printed
 
 
+def test_the_index_is_told_of_and_verified(node: CommandLine) -> None:
+    (live,) = json.loads(node.done("vectors", "status", "--json"))["generations"]
+    assert (live["status"], live["pending"], live["vanished"]) == ("live", 0, 0)
+    assert live["products"] > 0
+    assert "all-MiniLM-L6-v2" in node.done("vectors", "status")
+    assert f"Generation {live['id']} is live." in node.done("vectors", "rebuild")
+    assert node.done("vectors", "verify") == "The index is as the catalogue.\n"
+
+
 def test_ingestors_are_listed(node: CommandLine) -> None:
     listed = node.json("ingestors")["ingestors"]
     assert [entry["name"] for entry in listed] == ["acme-corp", "another-brand"]

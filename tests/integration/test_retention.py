@@ -34,7 +34,7 @@ from tests.support.nodes import _EMPTIED, Node
 
 NOTHING_PURGED = {"products": 0, "offers": 0, "vectors": 0, "product_groups": 0, "skipped": 0}
 NOTHING_ORPHANED = NOTHING_PURGED | {
-    "organization_categories": 0, "occurrences": 0, "brands": 0, "categories": 0, "staging": 0,
+    "organization_categories": 0, "occurrences": 0, "brands": 0, "categories": 0, "staging": 0, "generations": 0,
 }  # fmt: skip
 NOTHING_EXPIRED = {"starts": 0, "runs": 0, "issues": 0}
 FEED_BRAND = {"@type": "Brand", "name": "Bolt"}

@@ -1,7 +1,6 @@
 """The search index follows the catalogue: what changed is embedded, once, and nothing else."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,9 +10,10 @@ from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
 from app.services import generations, vectors
-from app.services.generations import GenerationReplacedError, OtherModelError, live_generation
+from app.services.generations import live_generation
 from app.services.vectors import VectorReport
 from app.vectors.indexes import pgvector
+from app.vectors.indexes.base import Block, Entry
 from tests.support.embedders import DIMENSIONS, HashEmbedder, by_cpu, factory, forget_generations
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, offer, product
 from tests.support.nodes import Node
@@ -209,62 +209,32 @@ def test_a_dry_run_counts_and_writes_nothing(node, publish, database, settings, 
     assert sorted(indexed(node)) == ["SKU-1", "SKU-2"]
 
 
-def test_ten_that_start_at_once_share_one_generation_and_its_variant(node, database):
-    create = by_cpu("int8", "fp32")
-
-    with ThreadPoolExecutor(10) as pool:
-        opened = list(pool.map(lambda _: generations.open_generation(database, create), range(10)))
-
-    assert len({o.generation.id for o in opened}) == 1
-    assert len({o.embedder.identity for o in opened}) == 1
-    assert all(o.generation.is_live for o in opened)
-    assert len(tables(node)) == 1
-    assert node.value("SELECT count(*) FROM index_generations") == 1
-
-
-def test_another_model_is_built_beside_and_goes_live_when_nothing_is_pending(node, database, settings):
-    folders = [FeedFolder(node.root / name) for name in ("a", "b")]
-    for folder, organization in zip(folders, (None, OTHER_ORGANIZATION), strict=True):
-        folder.organization = organization or folder.organization
-        folder.publish([product(1, folder.organization), product(2, folder.organization)])
-    entries = [{"name": f.path.name, "registry": f"{f.path.name}/registry.json"} for f in folders]
-    node.configure(*entries)
+def test_an_equal_text_is_embedded_once_whoever_sells_it(node, database, settings, embedder):
+    folders = [FeedFolder(node.root / "a"), FeedFolder(node.root / "b", OTHER_ORGANIZATION)]
+    for folder in folders:
+        folder.publish([product(key, folder.organization, name="Lamp", description=f"A {key}") for key in range(3)])
+    node.configure(*({"name": f.path.name, "registry": f"{f.path.name}/registry.json"} for f in folders))
     node.start()
-    first, second = node.rows("SELECT id FROM organizations ORDER BY id")
-    old, new = HashEmbedder(), HashEmbedder(model="better")
-    VectorHandler(database, settings, create=factory(old)).run()
-    before = tables(node)
 
-    step = VectorHandler(database, settings, create=factory(new))
-    assert step.run([first["id"]]) == VectorReport(pending=2, indexed=2)
-    step.finish()
-    assert len(tables(node)) == 2
+    assert VectorHandler(database, settings, create=factory(embedder)).run() == VectorReport(pending=6, indexed=6)
+    assert len(embedder.texts) == 3
+    assert node.value(f"SELECT count(DISTINCT embedding) FROM {tables(node)[0]}") == 3
+
+
+def test_a_text_whose_twin_is_gone_meanwhile_is_embedded_next_time(node, publish, step, embedder, database):
+    publish(product(1, name="Lamp", description="A lamp"))
+    step.run()
+    publish(product(1, name="Lamp", description="A lamp"), product(2, name="Lamp", description="A lamp"))
     with database.transaction() as connection:
-        live = live_generation(connection)
-        generations.require_same_model(live, old)
-        with pytest.raises(OtherModelError, match="better"):
-            generations.require_same_model(live, new)
+        index = live_generation(connection).index
+        (outdated,) = index.outdated(connection, None)
+        (pending,) = index.pending(connection, Block(outdated.organization_id, 0, 2**63 - 1), 10)
+        connection.exec_driver_sql(f"DELETE FROM {index.table}")
+        assert index.acknowledge(connection, [Entry(pending, None)]) == 0
+    embedder.calls.clear()
 
-    assert step.run([second["id"]]) == VectorReport(pending=2, indexed=2)
-    step.finish()
-    assert len(tables(node)) == 1
-    assert tables(node) != before
-    with database.transaction() as connection:
-        generations.require_same_model(live_generation(connection), new)
-
-
-def test_a_step_whose_index_was_replaced_says_so(node, publish, database, settings):
-    publish(product(1))
-
-    class Overtaken(HashEmbedder):
-        def embed(self, texts: Sequence[str]):
-            newer = VectorHandler(database, settings, create=factory(HashEmbedder(model="better")))
-            newer.run()
-            newer.finish()
-            return super().embed(texts)
-
-    with pytest.raises(GenerationReplacedError):
-        VectorHandler(database, settings, create=factory(Overtaken())).run()
+    assert step.run() == VectorReport(pending=2, indexed=2)
+    assert len(embedder.texts) == 1
 
 
 def test_search_structures_come_with_size(node, publish, step, database):

@@ -1,6 +1,6 @@
 """An embedder that needs no model, and a way to forget what it embedded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import cycle
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from app.db.session import LiveDatabase
+from app.services.generations import Recipe
 from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
 
 DIMENSIONS = 16
@@ -36,15 +37,15 @@ def direction(text: str) -> NDArray[np.float32]:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def factory(embedder: Embedder) -> Callable[[Variant | None], Embedder]:
+def factory(embedder: Embedder) -> Recipe:
     """Gives always the same one."""
-    return lambda variant: embedder
+    return Recipe(lambda variant: embedder)
 
 
-def by_cpu(*variants: Variant) -> Callable[[Variant | None], Embedder]:
+def by_cpu(*variants: Variant) -> Recipe:
     """Chooses a variant in turn, as machines with different processors do, unless it is told which."""
     choices = cycle(variants)
-    return lambda variant: HashEmbedder(variant or next(choices))
+    return Recipe(lambda variant: HashEmbedder(variant or next(choices)))
 
 
 def forget_generations(database: LiveDatabase) -> None:

@@ -10,7 +10,9 @@ from app.db.models.base import Base, Created, Hash, PrimaryKey, Time
 
 
 class IndexGeneration(Base):
-    """Vectors of one identity: model, weights, variant and text recipe. Search reads the one that is `live`."""
+    """Vectors of one identity: model, weights, variant, text recipe and, unless they are in the database, their place.
+    Search reads the one that is `live`. `made_with` are the settings that its embedder can be made by again,
+    `namespace` is where an index outside of the database keeps this generation apart from others."""
 
     __tablename__ = "index_generations"
     __table_args__ = (
@@ -24,3 +26,6 @@ class IndexGeneration(Base):
     status: Mapped[str]
     created_at: Mapped[Created]
     live_at: Mapped[Time | None]
+    made_with: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    namespace: Mapped[str | None]
+    retired_at: Mapped[Time | None]

@@ -7,7 +7,7 @@ from app.db.session import Database
 from app.ingestors.helpers import Helpers, NoHelpers
 from app.ingestors.progress import NoProgress, Progress
 from app.services import generations, vectors
-from app.services.generations import EmbedderFactory
+from app.services.generations import Recipe
 from app.services.starts import Start
 from app.services.vectors import Sharing, VectorReport
 
@@ -24,7 +24,7 @@ class VectorHandler:
         helpers: Helpers | None = None,
         *,
         dry_run: bool = False,
-        create: EmbedderFactory | None = None,
+        create: Recipe | None = None,
     ) -> None:
         self._database = database
         self._progress = progress or NoProgress()
@@ -32,6 +32,7 @@ class VectorHandler:
         self._dry_run = dry_run
         self._create = create or generations.configured(settings)
         self._has_run = False
+        self._failed = 0
 
     def run(self, organization_ids: Sequence[int] | None = None, start: Start | None = None) -> VectorReport:
         """Indexes what is pending of the organizations (None: of all), with help where a task's start has much to do; a
@@ -41,10 +42,11 @@ class VectorHandler:
         share = Sharing(start.id, self._helpers.invite_to_embed) if start is not None and start.is_task else None
         report = vectors.update(self._database, self._create, organization_ids, self._progress.embedding, share)
         self._has_run = True
+        self._failed += report.failed
         return report
 
     def finish(self) -> None:
         """To be called after the last organization: a first load builds the index's search structures once. Does
         nothing when no run succeeded."""
         if self._has_run:
-            vectors.complete(self._database, self._create)
+            vectors.complete(self._database, self._create, self._failed)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from app.core.config import Settings
 from app.vectors.embedders.base import Embedder, EmbedderIdentity, EmbeddingError, Variant
 from app.vectors.embedders.local import LocalEmbedder
+from app.vectors.embedders.origin import attempts, made_with
 
-__all__ = ["Embedder", "EmbedderIdentity", "EmbeddingError", "Variant", "create_embedder"]
+__all__ = ["Embedder", "EmbedderIdentity", "EmbeddingError", "Variant", "attempts", "create_embedder", "made_with"]
 
 
 def _local(settings: Settings, variant: Variant | None) -> Embedder:

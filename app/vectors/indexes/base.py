@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from app.db.session import Database
+
 
 @dataclass(frozen=True)
 class Outdated:
@@ -65,6 +67,19 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Differences:
+    """Product ids by what is wrong: not in the index, in it with another text or other facts than in the catalogue, in
+    it although deleted or gone."""
+
+    missing: list[int]
+    stale: list[int]
+    surplus: list[int]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.stale or self.surplus)
+
+
+@dataclass(frozen=True)
 class Candidates:
     """Product ids by two rankings, best first."""
 
@@ -81,7 +96,16 @@ class Index(Protocol):
         """Where the database keeps what is in the index, a row for each product with its `product_id`."""
         ...
 
+    @property
+    def is_in_database(self) -> bool:
+        """Whether a row of the table is what is found, so that a product whose row is deleted is out of the index."""
+        ...
+
     def create(self, connection: Connection) -> None: ...
+
+    def discard(self) -> None:
+        """Removes all that is elsewhere, for good. To be called before `drop`."""
+        ...
 
     def drop(self, connection: Connection) -> None: ...
 
@@ -126,6 +150,14 @@ class Index(Protocol):
     def forget(self, connection: Connection, product_ids: Sequence[int]) -> int:
         """Writes down that products are out of the index; returns how many. One that came back meanwhile is pending,
         or is still in."""
+        ...
+
+    def compare(self, database: Database) -> Differences:
+        """Looks at all that is in the index, where it is."""
+        ...
+
+    def doubt(self, connection: Connection, differences: Differences) -> None:
+        """Makes what differs pending, or vanished, so that the next vector step mends it."""
         ...
 
     def ensure_search_structures(self, connection: Connection) -> bool:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, text
 
 from app.core.errors import DiscoveryNodeError
-from app.vectors.indexes.base import Block, Candidates, Condition, Entry, Outdated, PendingProduct
+from app.db.session import Database
+from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Outdated, PendingProduct
 
 MIN_ROWS_TO_INDEX = 5_000
 """Below this a scan is fast, and a first load is not slowed by index upkeep: 100 times slower than plain rows."""
@@ -56,6 +57,10 @@ class PgVectorIndex:
     def table(self) -> str:
         return f"vectors_{self.generation_id}"
 
+    @property
+    def is_in_database(self) -> bool:
+        return True
+
     def create(self, connection: Connection) -> None:
         """Makes the table. Vectors are stored in the row: they are read with every comparison."""
         require_version(connection)
@@ -68,9 +73,13 @@ class PgVectorIndex:
                 embedding halfvec({self.dimensions}) STORAGE PLAIN NOT NULL,
                 tsv tsvector NOT NULL
             );
-            CREATE INDEX {self.table}_organization ON {self.table} (organization_id, product_id) INCLUDE (text_hash)
+            CREATE INDEX {self.table}_organization ON {self.table} (organization_id, product_id) INCLUDE (text_hash);
+            CREATE INDEX {self.table}_text_hash ON {self.table} (text_hash)
             """
         )
+
+    def discard(self) -> None:
+        """Nothing is elsewhere."""
 
     def drop(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {self.table}")
@@ -138,7 +147,8 @@ class PgVectorIndex:
         connection.exec_driver_sql("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         rows = connection.execute(
             text(f"""
-                SELECT p.id, p.text_hash, p.name, p.brand_name, p.description
+                SELECT p.id, p.text_hash, p.name, p.brand_name, p.description,
+                    (SELECT t.product_id FROM {self.table} t WHERE t.text_hash = p.text_hash LIMIT 1) AS twin
                 FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
                 WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id BETWEEN :first AND :last
                     AND p.text_hash IS DISTINCT FROM v.text_hash
@@ -155,16 +165,20 @@ class PgVectorIndex:
         return connection.execute(
             text(f"""
                 INSERT INTO {self.table} (product_id, organization_id, text_hash, embedding, tsv)
-                SELECT p.id, p.organization_id, b.text_hash, CAST(b.vector AS halfvec({self.dimensions})),
+                SELECT p.id, p.organization_id, b.text_hash,
+                    coalesce(CAST(b.vector AS halfvec({self.dimensions})), t.embedding),
                     setweight(to_tsvector('english', p.name), 'A')
                     || setweight(to_tsvector('english', coalesce(p.brand_name, '')), 'B')
                     || setweight(to_tsvector('english', coalesce(p.description, '')), 'C')
-                FROM unnest(CAST(:ids AS bigint[]), CAST(:hashes AS bytea[]), CAST(:vectors AS text[]))
-                    AS b (id, text_hash, vector)
+                FROM unnest(
+                    CAST(:ids AS bigint[]), CAST(:hashes AS bytea[]), CAST(:vectors AS text[]), CAST(:twins AS bigint[])
+                ) AS b (id, text_hash, vector, twin)
                 CROSS JOIN LATERAL (
                     SELECT * FROM products
                     WHERE id = b.id AND text_hash = b.text_hash AND deleted_at IS NULL LIMIT 1
                 ) p
+                LEFT JOIN {self.table} t ON t.product_id = b.twin AND t.text_hash = b.text_hash
+                WHERE b.vector IS NOT NULL OR t.embedding IS NOT NULL
                 ORDER BY p.id
                 ON CONFLICT (product_id) DO UPDATE
                     SET text_hash = excluded.text_hash, embedding = excluded.embedding, tsv = excluded.tsv
@@ -173,6 +187,7 @@ class PgVectorIndex:
                 "ids": [entry.product.product_id for entry in entries],
                 "hashes": [entry.product.text_hash for entry in entries],
                 "vectors": [None if entry.vector is None else _literal(entry.vector) for entry in entries],
+                "twins": [entry.product.twin for entry in entries],
             },
         ).rowcount
 
@@ -194,6 +209,23 @@ class PgVectorIndex:
             text(f"DELETE FROM {self.table} v WHERE product_id = ANY(CAST(:ids AS bigint[])) AND {_GONE}"),
             {"ids": product_ids},
         ).rowcount
+
+    def compare(self, database: Database) -> Differences:
+        with database.transaction() as connection:
+            row = connection.execute(
+                text(f"""
+                    SELECT array_agg(p.id) FILTER (WHERE v.product_id IS NULL),
+                        array_agg(p.id) FILTER (WHERE p.text_hash <> v.text_hash),
+                        array_agg(v.product_id) FILTER (WHERE p.id IS NULL)
+                    FROM (SELECT id, text_hash FROM products WHERE deleted_at IS NULL) p
+                    FULL JOIN {self.table} v ON v.product_id = p.id
+                    WHERE p.text_hash IS DISTINCT FROM v.text_hash
+                    """)
+            ).one()
+        return Differences(*(sorted(ids or ()) for ids in row))
+
+    def doubt(self, connection: Connection, differences: Differences) -> None:
+        """Nothing: the step compares the same."""
 
     def ensure_search_structures(self, connection: Connection, min_rows: int = MIN_ROWS_TO_INDEX) -> bool:
         """Builds the indexes of a table that has grown to need them; True when it did.

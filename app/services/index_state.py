@@ -1,0 +1,89 @@
+"""What is told of the search index: its generations, and whether what is in it is what is in the catalogue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.core.errors import DiscoveryNodeError
+from app.db.session import Database
+from app.services import vectors
+from app.services.generations import (
+    Generation,
+    OtherModelError,
+    Recipe,
+    find_generation,
+    generations,
+    hold,
+    live_generation,
+)
+from app.vectors.indexes.base import Differences
+
+
+class NoIndexError(DiscoveryNodeError):
+    """No vector step has been yet."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no search index yet", remedy="Run `discovery-node ingest --only vector`.")
+
+
+@dataclass(frozen=True)
+class GenerationState:
+    """A generation, how many products are in its index, how many are to be put in or taken out, and seconds since the
+    oldest of the first changed."""
+
+    id: int
+    status: str
+    identity: dict[str, Any]
+    products: int
+    pending: int
+    vanished: int
+    oldest: float
+
+
+def states(connection: Connection) -> list[GenerationState]:
+    """All generations, the live one first."""
+    return [_state(connection, generation) for generation in generations(connection)]
+
+
+def compare(database: Database) -> Differences:
+    """What differs between the live index and the catalogue, by all that is in both. Raises `NoIndexError`."""
+    return _live(database).index.compare(database)
+
+
+def repair(
+    database: Database, recipe: Recipe, differences: Differences, on_batch: Callable[[int, int], None]
+) -> Differences:
+    """Mends what differs; returns what still does. Raises `OtherModelError` when the live index is not the recipe's."""
+    live = _live(database)
+    with database.transaction() as connection:
+        found = find_generation(connection, recipe)
+        if found is None or found.generation.id != live.id:
+            raise OtherModelError(recipe.embedder(None).identity, live.identity)
+        hold(connection, live)
+        live.index.doubt(connection, differences)
+    vectors.update(database, recipe, None, on_batch)
+    return compare(database)
+
+
+def _live(database: Database) -> Generation:
+    with database.transaction() as connection:
+        live = live_generation(connection)
+    if live is None:
+        raise NoIndexError
+    return live
+
+
+def _state(connection: Connection, generation: Generation) -> GenerationState:
+    index = generation.index
+    outdated = index.outdated(connection, None)
+    return GenerationState(
+        id=generation.id,
+        status=generation.status,
+        identity=generation.identity,
+        products=index.count(connection),
+        pending=sum(each.pending for each in outdated),
+        vanished=sum(each.vanished for each in outdated),
+        oldest=index.lag(connection)[1],
+    )
