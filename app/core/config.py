@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     pinecone_environment: str | None = None
     pinecone_dense_index: str | None = None
     pinecone_sparse_index: str | None = None
+    pinecone_controller_host: str = Field("https://api.pinecone.io", pattern=r"^https?://[^/@]+$")
+    pinecone_cloud: str = "aws"
+    pinecone_region: str = "us-east-1"
+    pinecone_timeout: float = Field(30, gt=0)
+    pinecone_concurrency: int = Field(4, ge=1, le=32)
     chosen_vector_provider: VectorProvider | None = Field(
         None, validation_alias=AliasChoices("VECTOR_PROVIDER", "chosen_vector_provider")
     )
