@@ -5,6 +5,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ def server_url() -> str:
 @pytest.fixture
 def database_url(server_url: str) -> Iterator[str]:
     """The URL of an empty, migrated database."""
+    with _copied(server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_url(server_url: str) -> Iterator[str]:
+    """The URL of a database that the tests of a module share and leave as it is."""
+    with _copied(server_url) as url:
+        yield url
+
+
+@contextmanager
+def _copied(server_url: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
     yield _named(server_url, name)

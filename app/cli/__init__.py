@@ -6,13 +6,14 @@ Results go to stdout, everything else to stderr. Exit 0: done. 1: failed or held
 
 import io
 import sys
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from app.cli.arguments import parse_code, parse_currency, parse_organization, parse_price
+from app.cli.arguments import parse_code, parse_currency, parse_expiry, parse_organization, parse_price
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 
 FAILED = 1
@@ -27,6 +28,8 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+key_commands = typer.Typer(help="Keys of the API.", no_args_is_help=True, rich_markup_mode=None)
+application.add_typer(key_commands, name="keys")
 database_commands = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
 application.add_typer(database_commands, name="db")
 vector_commands = typer.Typer(help="Look after the search index.", no_args_is_help=True, rich_markup_mode=None)
@@ -203,6 +206,20 @@ def up(
 
 
 @application.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Who may ask; without it API_HOST, else this machine.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Where; without it API_PORT, else 8000.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="How many processes; without it API_WORKERS, else one a core.")
+    ] = None,
+) -> None:
+    """Serve the discovery API over HTTP. Ctrl-C ends it."""
+    from app.cli.serve import serve
+
+    serve(host, port, workers)
+
+
+@application.command()
 def metrics(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Where; without it METRICS_PORT, else 9808.")
@@ -247,3 +264,37 @@ def verify(
     from app.cli.vectors import verify
 
     raise typer.Exit(0 if verify(repair=repair, as_json=json) else FAILED)
+
+
+@key_commands.command()
+def create(
+    scope: Annotated[Literal["read", "admin"], typer.Option(help="What it is for; admin may start and release runs.")],
+    name: Annotated[str, typer.Option(help="Whose it is, in your words.")] = "",
+    expires: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=parse_expiry, metavar="TIME", help="Until when, as 2026-12-31 or 90d; without it for ever."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a key, and show it this once."""
+    from app.cli.keys import create
+
+    create(scope, name, expires, as_json=json)
+
+
+@key_commands.command(name="list")
+def list_keys(json: Json = False) -> None:
+    """List the keys there are, without the keys themselves."""
+    from app.cli.keys import list_keys
+
+    list_keys(as_json=json)
+
+
+@key_commands.command()
+def revoke(key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `keys list` tells it.")]) -> None:
+    """Make a key useless, at once."""
+    from app.cli.keys import revoke
+
+    revoke(key)

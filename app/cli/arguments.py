@@ -1,5 +1,6 @@
 """What is typed, checked before anything is opened."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 
@@ -46,3 +47,17 @@ def parse_code(text: str) -> str:
     raise typer.BadParameter(
         f"There is no issue {text!r}{f'; did you mean {like[0]!r}?' if like else '; docs/issues.md lists them'}"
     )
+
+
+def parse_expiry(text: str) -> datetime:
+    """A time to come: a date or time (UTC unless it says otherwise), or so many days from now."""
+    now = datetime.now(UTC)
+    try:
+        days = text.removesuffix("d")
+        until = now + timedelta(days=int(days)) if days != text else datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(f"{text!r} is no time; write it like 2026-12-31 or 90d") from error
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    if until <= now:
+        raise typer.BadParameter(f"{text!r} is over")
+    return until

@@ -39,6 +39,20 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     sentry_dsn: SecretStr | None = None
 
+    api_enabled: bool = True
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=0, le=65535)
+    api_workers: int | None = Field(None, ge=1, le=256)
+    api_keys_required: bool = False
+    api_signing_key: SecretStr | None = Field(None, min_length=32)
+    api_cors_origins: str = Field("", pattern=r"^[!-~ ]*$")
+    api_trusted_proxies: str = ""
+    api_rate_limit: int = Field(600, ge=0)
+    api_key_rate_limit: int = Field(6000, ge=0)
+    api_max_body_bytes: int = Field(10 * 1024**2, ge=1024)
+    api_max_connections: int = Field(1000, ge=1)
+    api_client_timeout: float = Field(15, gt=0)
+
     pinecone_api_key: SecretStr | None = None
     pinecone_environment: str | None = None
     pinecone_dense_index: str | None = None
@@ -97,7 +111,12 @@ class Settings(BaseSettings):
     @property
     def opened_hosts(self) -> list[str]:
         """The hosts of `ALLOWED_PRIVATE_HOSTS`, as they are written there."""
-        return [entry.strip() for entry in self.allowed_private_hosts.split(",") if entry.strip()]
+        return _listed(self.allowed_private_hosts)
+
+    @property
+    def cors_origins(self) -> list[str]:
+        """The origins of `API_CORS_ORIGINS`."""
+        return _listed(self.api_cors_origins)
 
     @property
     def user_agent(self) -> str:
@@ -108,6 +127,11 @@ class Settings(BaseSettings):
     def vector_provider(self) -> VectorProvider:
         """The chosen provider; unset, Pinecone when its key and both indexes are named, else pgvector."""
         return self.chosen_vector_provider or ("pinecone" if self._has_pinecone else "pgvector")
+
+
+def _listed(text: str) -> list[str]:
+    """What stands in a setting with commas between."""
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 @lru_cache

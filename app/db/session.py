@@ -49,11 +49,12 @@ class LiveDatabase:
 
     concurrent = True
 
-    def __init__(self, url: str, *, patience: int | None = None) -> None:
+    def __init__(self, url: str, *, patience: int | None = None, connections: int | None = None) -> None:
         """With `patience` nobody waits longer than so many seconds for a server that does not answer, and no connection
-        is kept: for who only looks now and then."""
+        is kept: for who only looks now and then. As many threads as there are `connections` get one each, and keep it
+        open for the next."""
         arguments: dict[str, Any] = {"prepare_threshold": None}
-        pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_pre_ping": True}
+        pool: dict[str, Any] = {"pool_size": connections or 8, "max_overflow": 8, "pool_pre_ping": True}
         if patience is not None:
             arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000}
             pool = {"poolclass": NullPool}
@@ -99,11 +100,13 @@ def dry_run(database: LiveDatabase) -> Iterator[DryRunDatabase]:
         outer.rollback()
 
 
-def connect(settings: Settings, *, patience: int | None = None) -> LiveDatabase:
+def connect(settings: Settings, *, patience: int | None = None, connections: int | None = None) -> LiveDatabase:
     """The database of `DATABASE_URL`, or the embedded one of `DATA_DIR`, which is started."""
     if settings.database_url is None:
-        return LiveDatabase(embedded.start(settings.data_dir), patience=patience)
-    return LiveDatabase(with_driver(settings.database_url.get_secret_value()), patience=patience)
+        url = embedded.start(settings.data_dir)
+    else:
+        url = with_driver(settings.database_url.get_secret_value())
+    return LiveDatabase(url, patience=patience, connections=connections)
 
 
 def with_driver(url: str) -> str:

@@ -1,8 +1,10 @@
 """A product in full: as its publisher describes it, with everybody's current offers."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import zstandard
@@ -11,6 +13,9 @@ from sqlalchemy import Connection, Row, text
 from app.cmp.items import decode_item
 from app.cmp.urns import is_uuid, organization_of, organization_urn
 from app.core.errors import DiscoveryNodeError
+
+MAX_VARIANTS = 200
+"""Variants of a group that are listed with a product."""
 
 # A number beyond any float becomes infinite, not an error.
 
@@ -32,6 +37,7 @@ class ProductDocument:
     urn: str
     organization: str
     document: dict[str, Any]
+    group_id: int | None = None
 
 
 def get(connection: Connection, urn: str) -> ProductDocument | None:
@@ -39,26 +45,105 @@ def get(connection: Connection, urn: str) -> ProductDocument | None:
 
     Of several organizations that offer it, it is that of the one its URN names, else of the one that came first.
     """
+    return get_all(connection, [urn]).get(urn)
+
+
+def get_all(connection: Connection, urns: Sequence[str]) -> dict[str, ProductDocument]:
+    """The products with these URNs that anybody ever offered, in this order, each as `get` has it."""
     rows = connection.execute(
         text("""
-            SELECT p.id, p.deleted_at, g.urn AS organization, g.name AS organization_name
+            SELECT p.urn, p.id, p.deleted_at, p.group_id, g.urn AS organization, g.name AS organization_name
             FROM products p JOIN organizations g ON g.id = p.organization_id
-            WHERE p.urn = :urn ORDER BY p.created_at, p.id
+            WHERE p.urn = ANY(CAST(:urns AS text[])) ORDER BY p.created_at, p.id
             """),
-        {"urn": urn},
+        {"urns": list(urns)},
     ).all()
-    sellers = [row for row in rows if row.deleted_at is None]
-    if not rows:
+    sellers = {urn: _sellers(urn, known) for urn in urns if (known := [row for row in rows if row.urn == urn])}
+    raw = connection.execute(
+        text("SELECT id, raw FROM products WHERE id = ANY(CAST(:ids AS bigint[]))"),
+        {"ids": [each[0].id for each in sellers.values()]},
+    )
+    documents = {row.id: decode_item(zstandard.decompress(row.raw)) for row in raw}
+    offers = _offers(connection, [seller.id for each in sellers.values() for seller in each])
+    found = {}
+    for urn, each in sellers.items():
+        document = documents[each[0].id]
+        document["offers"] = _told(each, offers, _published(document.get("offers")))
+        found[urn] = ProductDocument(urn, each[0].organization, document, each[0].group_id)
+    return found
+
+
+def variants(connection: Connection, product: ProductDocument) -> dict[str, Any] | None:
+    """The product's group as JSON-LD, with its live variants, the product among them; None when it has none."""
+    if product.group_id is None:
         return None
+    group = connection.execute(
+        text("SELECT urn, product_group_id, name, description, varies_by FROM product_groups WHERE id = :id"),
+        {"id": product.group_id},
+    ).one_or_none()
+    if group is None:
+        return None
+    rows = connection.execute(
+        text("""
+            SELECT p.urn, p.name, p.sku, p.image, o.price, o.currency, o.availability
+            FROM products p LEFT JOIN offers o ON o.product_id = p.id AND o.ordinal = (
+                SELECT min(ordinal) FROM offers WHERE product_id = p.id)
+            WHERE p.group_id = :id AND p.deleted_at IS NULL ORDER BY p.id LIMIT :most
+            """),
+        {"id": product.group_id, "most": MAX_VARIANTS},
+    )
+    return without_none(
+        {
+            "@type": "ProductGroup",
+            "@id": group.urn,
+            "productGroupID": group.product_group_id,
+            "name": group.name,
+            "description": group.description,
+            "variesBy": group.varies_by or None,
+            "hasVariant": [_variant(row) for row in rows],
+        }
+    )
+
+
+def without_none(members: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object of the members that there are."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def offer(price: Decimal | None, currency: str | None, availability: str | None) -> dict[str, Any] | None:
+    """An offer as JSON-LD in short; None without a price."""
+    if price is None:
+        return None
+    told = {
+        "@type": "Offer",
+        "price": price,
+        "priceCurrency": currency,
+        "availability": availability and f"https://schema.org/{availability}",
+    }
+    return without_none(told)
+
+
+def _variant(row: Row[Any]) -> dict[str, Any]:
+    return without_none(
+        {
+            "@type": "Product",
+            "@id": row.urn,
+            "name": row.name,
+            "sku": row.sku,
+            "image": row.image,
+            "offers": offer(row.price, row.currency, row.availability),
+        }
+    )
+
+
+def _sellers(urn: str, known: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Those who offer the product now, its owner first. Raises `ProductDeletedError`."""
+    sellers = [row for row in known if row.deleted_at is None]
     if not sellers:
-        raise ProductDeletedError(urn, max(row.deleted_at for row in rows))
+        raise ProductDeletedError(urn, max(row.deleted_at for row in known))
     named = _canonical(organization_of(urn))
     sellers.sort(key=lambda row: _canonical(organization_of(row.organization)) != named)  # stable: else the oldest
-    owner = sellers[0]
-    raw = connection.execute(text("SELECT raw FROM products WHERE id = :id"), {"id": owner.id}).scalar_one()
-    document = decode_item(zstandard.decompress(raw))
-    document["offers"] = _offers(connection, sellers, _published(document.get("offers")))
-    return ProductDocument(urn, owner.organization, document)
+    return sellers
 
 
 def _canonical(owner: str | None) -> str | None:
@@ -66,24 +151,30 @@ def _canonical(owner: str | None) -> str | None:
     return owner if owner is None or is_uuid(owner) else organization_of(organization_urn(owner))
 
 
-def _offers(
-    connection: Connection, sellers: Sequence[Row[Any]], published: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The sellers' offers in their order; the first seller's with what else was published of each."""
+def _offers(connection: Connection, products: Sequence[int]) -> defaultdict[int, list[Row[Any]]]:
+    """The offers of products, by the product's id."""
     rows = connection.execute(
         text("""
-            SELECT seller.place, o.price, o.currency, o.availability, o.inventory, o.valid_until, o.url
-            FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS seller (id, place)
-            JOIN offers o ON o.product_id = seller.id
-            ORDER BY seller.place, o.ordinal
+            SELECT product_id, price, currency, availability, inventory, valid_until, url FROM offers
+            WHERE product_id = ANY(CAST(:ids AS bigint[])) ORDER BY product_id, ordinal
             """),
-        {"ids": [seller.id for seller in sellers]},
-    ).all()
-    offers = [_offer(row, sellers[row.place - 1]) for row in rows]
-    own = sum(row.place == 1 for row in rows)
+        {"ids": list(products)},
+    )
+    found: defaultdict[int, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        found[row.product_id].append(row)
+    return found
+
+
+def _told(
+    sellers: Sequence[Row[Any]], offers: Mapping[int, Sequence[Row[Any]]], published: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The sellers' offers in their order; the first seller's with what else was published of each."""
+    told = [_offer(row, seller) for seller in sellers for row in offers.get(seller.id, ())]
+    own = len(offers.get(sellers[0].id, ()))
     if own == len(published):  # none was refused, so that they stand in the same places
-        offers[:own] = [{**more, **offer} for more, offer in zip(published, offers, strict=False)]
-    return offers
+        told[:own] = [{**more, **offer} for more, offer in zip(published, told, strict=False)]
+    return told
 
 
 def _published(offers: object) -> list[dict[str, Any]]:
@@ -104,4 +195,4 @@ def _offer(row: Row[Any], seller: Row[Any]) -> dict[str, Any]:
         "url": row.url,
         "seller": {"@type": "Organization", "@id": seller.organization, "name": seller.organization_name},
     }
-    return {name: value for name, value in members.items() if value is not None}
+    return without_none(members)

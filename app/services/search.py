@@ -22,6 +22,9 @@ DEPTH = 200
 MAX_QUERY_BYTES = 1000
 """What lies beyond is not searched for: PostgreSQL takes words of 2 kB, the embedder 256 tokens."""
 
+SHOWN_DESCRIPTION = 500
+"""Characters of a product's description that a hit has; the product itself has it whole."""
+
 IDENTIFIER_SCORE = 1.0
 """Of a product whose SKU, GTIN or MPN is the query; fused rankings stay far below."""
 
@@ -65,6 +68,12 @@ class SearchHit:
     score: float
     organization: str
     sku: str | None
+    description: str | None = None
+    image: str | None = None
+
+
+Ranking = list[tuple[int, float]]
+"""Ids of products with their scores, best first."""
 
 
 def search(
@@ -76,16 +85,39 @@ def search(
     text of those that hold every term. As many hits as exist are returned, up to the limit. Raises `OtherModelError`
     when the index was built with another model than the embedder's.
     """
-    query = cut_bytes(clean(query).strip(), MAX_QUERY_BYTES)
     scope = _resolve(connection, filters or SearchFilters())
     if scope is None or limit < 1:
         return []
+    return _hits(connection, scope, _ranking(connection, embedder, scope, query, limit))
+
+
+def first_page(
+    connection: Connection, embedder: Embedder, query: str, filters: SearchFilters, limit: int
+) -> tuple[list[SearchHit], Ranking]:
+    """The best hits, and the ranking of up to `DEPTH` products whose first they are: with `further_page` it is leafed
+    through whatever happens to the catalogue meanwhile."""
+    scope = _resolve(connection, filters)
+    if scope is None:
+        return [], []
+    ranking = _ranking(connection, embedder, scope, query, DEPTH)
+    return _hits(connection, scope, ranking[:limit]), ranking
+
+
+def further_page(connection: Connection, filters: SearchFilters, products: Sequence[int]) -> list[SearchHit]:
+    """The hits of a part of a ranking, without scores, as the catalogue knows them now. What it no longer has is left
+    out."""
+    scope = _resolve(connection, filters)
+    return [] if scope is None else _hits(connection, scope, [(product, 0.0) for product in products])
+
+
+def _ranking(connection: Connection, embedder: Embedder, scope: "_Scope", query: str, limit: int) -> Ranking:
+    query = cut_bytes(clean(query).strip(), MAX_QUERY_BYTES)
     if not query:
-        return _hits(connection, scope, [(product, 0.0) for product in _newest(connection, scope, limit)])
+        return [(product, 0.0) for product in _newest(connection, scope, limit)]
     scored = dict.fromkeys(_identified(connection, scope, query, limit), IDENTIFIER_SCORE)
     for product, score in _ranked(connection, embedder, scope, query, max(DEPTH, limit)):
         scored.setdefault(product, score)
-    return _hits(connection, scope, list(scored.items())[:limit])
+    return list(scored.items())[:limit]
 
 
 @dataclass(frozen=True)
@@ -199,7 +231,8 @@ def _hits(connection: Connection, scope: _Scope, scored: Sequence[tuple[int, flo
     rows = connection.execute(
         text(f"""
             SELECT p.urn, p.name, coalesce(p.brand_name, b.name) AS brand, c.path AS category, o.price, o.currency,
-                o.availability, coalesce(p.url, o.url) AS url, found.score, g.urn AS organization, p.sku
+                o.availability, coalesce(p.url, o.url) AS url, found.score, g.urn AS organization, p.sku,
+                left(p.description, :shown) AS description, p.image
             FROM unnest(CAST(:ids AS bigint[]), CAST(:scores AS float8[])) WITH ORDINALITY AS found (id, score, place)
             JOIN products p ON p.id = found.id AND p.deleted_at IS NULL
             JOIN organizations g ON g.id = p.organization_id
@@ -214,6 +247,7 @@ def _hits(connection: Connection, scope: _Scope, scored: Sequence[tuple[int, flo
             **scope.parameters,
             "ids": [product for product, _ in scored],
             "scores": [score for _, score in scored],
+            "shown": SHOWN_DESCRIPTION,
         },
     )
     return [SearchHit(**row._mapping) for row in rows]

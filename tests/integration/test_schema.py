@@ -35,7 +35,7 @@ def test_downgrade_removes_everything_and_upgrade_restores_it(database: LiveData
 
 def test_an_outdated_database_is_refused_unless_it_is_ours_to_upgrade(database: LiveDatabase) -> None:
     schema.downgrade(database, "base")
-    with pytest.raises(SchemaOutdatedError, match="needs 0003"):
+    with pytest.raises(SchemaOutdatedError, match=f"needs {schema.REVISION}"):
         schema.prepare(database, upgrade_it=False)
     schema.prepare(database, upgrade_it=True)
     schema.prepare(database, upgrade_it=False)

@@ -1,5 +1,6 @@
 """The shape of the database."""
 
+from app.db.models.access import ApiKey, Secret
 from app.db.models.base import Base
 from app.db.models.catalogue import Offer, Product, ProductGroup
 from app.db.models.feeds import Feed, FeedShard, Issue, Occurrence
@@ -9,6 +10,7 @@ from app.db.models.schedules import BeatSlot, Schedule
 from app.db.models.vectors import IndexGeneration
 
 __all__ = [
+    "ApiKey",
     "Base",
     "BeatSlot",
     "Brand",
@@ -27,6 +29,7 @@ __all__ = [
     "ProductGroup",
     "Run",
     "Schedule",
+    "Secret",
     "Start",
     "Worker",
 ]

@@ -1,0 +1,79 @@
+"""The application: every door over HTTP, put together here.
+
+To add a subject, write a module in `routes/` with a `router` and name it in `_ROUTERS`. To add a page, give its
+function to `create_app` under the name that its route passes to `answer`.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app.api import openapi, problems
+from app.api.guard import Guard
+from app.api.negotiation import Page
+from app.api.node import ApiNode
+from app.api.rates import RateLimiter
+from app.api.routes import products
+from app.core.config import Settings
+from app.db.session import LiveDatabase, connect
+from app.services import vectors
+
+THREADS = 16
+"""Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
+
+_ROUTERS = (products.router,)
+_DESCRIPTION = """
+The discovery API of the Commerce Mesh Protocol: search, products, who sells them, and how well their feeds are read.
+
+Every answer can be had as JSON-LD (`application/ld+json`) or JSON, by `Accept`, with an ETag. What goes wrong is told
+as a problem document (RFC 9457). Where a key is needed, send `Authorization: Bearer KEY`.
+"""
+
+
+def create_app(
+    settings: Settings, *, database: LiveDatabase | None = None, pages: Mapping[str, Page] | None = None
+) -> FastAPI:
+    """The application of these settings. The database is at this version's schema; without one it is connected to."""
+    redis_url = settings.celery_broker_url.get_secret_value()
+    node = ApiNode(
+        settings=settings,
+        database=database or connect(settings, connections=THREADS),
+        embedders=vectors.configured(settings),
+        limiter=RateLimiter(redis_url if settings.api_rate_limit or settings.api_key_rate_limit else None),
+        pages=pages or {},
+    )
+    app = FastAPI(
+        title="Discovery node",
+        version=version("discovery-node"),
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        max_body_size=settings.api_max_body_bytes,
+    )
+    app.state.node = node
+    for router in _ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    openapi.install(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"], expose_headers=["ETag", "Location"],
+            allow_credentials=False,
+        )  # fmt: skip
+    app.add_middleware(Guard, patience=settings.api_client_timeout)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+    node: ApiNode = app.state.node
+    node.limiter.close()
+    node.database.engine.dispose()

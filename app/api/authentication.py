@@ -1,0 +1,89 @@
+"""Who asks, and whether they may: keys, scopes and rate limits. Routes depend on `reader` or `admin`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.api.node import ApiNode, node_of
+from app.api.problems import Problem
+from app.services import keys
+from app.services.keys import ApiKey, KeyRefusedError
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request: the address it came from, and the key it brought."""
+
+    address: str
+    key: ApiKey | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        return self.key is not None and self.key.scope == "admin"
+
+
+def caller(request: Request) -> Caller:
+    """Whoever sent the request, within their limits; a key that is no good is refused, also where none is needed."""
+    node = node_of(request)
+    address = request.client.host if request.client else "unknown"
+    presented = presented_key(request)
+    if presented is None:
+        _limit(node, f"address:{address}", node.settings.api_rate_limit)
+        return Caller(address)
+    if presented not in node.known_keys:  # so that guessing keys is limited
+        _limit(node, f"address:{address}", node.settings.api_rate_limit)
+    try:
+        with node.database.transaction() as connection:
+            key = keys.verify(connection, presented)
+    except KeyRefusedError as error:
+        raise _unauthorized(str(error), error.remedy) from error
+    node.known_keys.add(presented)
+    _limit(node, f"key:{key.id}", node.settings.api_key_rate_limit)
+    return Caller(address, key)
+
+
+def presented_key(request: Request) -> str | None:
+    """The key a request brings: `Authorization: Bearer KEY`."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, key = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise _unauthorized("The header Authorization holds no bearer key", "Send `Authorization: Bearer KEY`.")
+    return key.strip()
+
+
+def reader(request: Request) -> Caller:
+    """Who may read: anybody, unless the node is for those with a key."""
+    found = caller(request)
+    if found.key is None and node_of(request).settings.api_keys_required:
+        raise _unauthorized("This node answers those with a key", "Send `Authorization: Bearer KEY`.")
+    return found
+
+
+def admin(request: Request) -> Caller:
+    """Who may start and release runs."""
+    found = caller(request)
+    if found.key is None:
+        raise _unauthorized("This needs a key of the scope admin", "Send `Authorization: Bearer KEY`.")
+    if not found.is_admin:
+        raise Problem(
+            403, "scope", f"The key {found.key.id} is for reading", remedy="`discovery-node keys create --scope admin`."
+        )
+    return found
+
+
+Reader = Annotated[Caller, Depends(reader)]
+Admin = Annotated[Caller, Depends(admin)]
+
+
+def _limit(node: ApiNode, subject: str, limit: int) -> None:
+    wait = node.limiter.wait(subject, limit)
+    if wait is not None:
+        told = f"More than {limit} requests within a minute"
+        raise Problem(429, "too-many-requests", told, headers={"Retry-After": str(wait)}, limit=limit)
+
+
+def _unauthorized(told: str, remedy: str) -> Problem:
+    return Problem(401, "key", told, remedy=remedy, headers={"WWW-Authenticate": 'Bearer realm="discovery-node"'})

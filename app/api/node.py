@@ -1,0 +1,57 @@
+"""What the requests of one process share."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from fastapi import Request
+from sqlalchemy import Connection
+
+from app.api.negotiation import Page
+from app.api.rates import KnownKeys, RateLimiter
+from app.core.config import Settings
+from app.db.session import LiveDatabase
+from app.services import secrets, vectors
+from app.services.vectors import EmbedderFactory
+from app.vectors.embedders import Embedder
+
+_PATIENCE = "10s"  # of a single statement
+
+
+@dataclass
+class ApiNode:
+    """Settings, database, the embedding model (loaded by the first search), rate limits, and the console's pages."""
+
+    settings: Settings
+    database: LiveDatabase
+    embedders: EmbedderFactory
+    limiter: RateLimiter
+    pages: Mapping[str, Page] = field(default_factory=dict)
+    known_keys: KnownKeys = field(default_factory=KnownKeys)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction to read in; none of its statements may take long."""
+        with self.database.transaction() as connection:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_PATIENCE}'; SET TRANSACTION READ ONLY")
+            yield connection
+
+    def embedder(self, connection: Connection) -> Embedder:
+        """The configured model, in the variant of the live index."""
+        live = vectors.live_generation(connection)
+        return self.embedders(live.identity["variant"] if live else None)
+
+    @cached_property
+    def signing_key(self) -> bytes:
+        """What page tokens are signed with, in every process of the node."""
+        if self.settings.api_signing_key is not None:
+            return self.settings.api_signing_key.get_secret_value().encode()
+        with self.database.transaction() as connection:
+            return secrets.shared(connection, "page tokens")
+
+
+def node_of(request: Request) -> ApiNode:
+    """The node that a request is for."""
+    node: ApiNode = request.app.state.node
+    return node

@@ -1,0 +1,106 @@
+"""What searches are asked with: parameters, and the protocol's filter object, into one typed value."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from app.api.problems import Problem, WrongParameter
+from app.cmp.currencies import CURRENCIES
+from app.cmp.limits import MAX_PRICE
+from app.cmp.text import clean
+from app.cmp.urns import normalize_organization_urn
+from app.services.search import SearchFilters
+
+MAX_QUERY = 1000
+MAX_FILTER = 4000
+MAX_NAME = 1024
+MAX_PAGE_TOKEN = 8000
+MAX_LIMIT = 100
+
+
+def _currency(text: str) -> str:
+    code = text.strip().upper()
+    if code not in CURRENCIES:
+        raise ValueError("is not an ISO 4217 code, such as EUR")
+    return code
+
+
+def _organization(text: str) -> str:
+    urn = normalize_organization_urn(text)
+    if urn is None:
+        raise ValueError("is not an organization's URN, such as urn:cmp:org:…")
+    return urn
+
+
+Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(clean)]
+OrganizationUrn = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_organization)]
+_Price = Annotated[Decimal, Field(ge=0, le=MAX_PRICE, allow_inf_nan=False)]
+
+
+class Filter(BaseModel):
+    """What a product must be. One offer must pass all of price, currency and stock."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    brand: Name | None = Field(None, description="A brand's name or URN.")
+    category: Name | None = Field(None, description="A category's path, or a part of one, with all below it.")
+    min_price: _Price | None = Field(None, description="At least this.")
+    max_price: _Price | None = Field(None, description="At most this.")
+    currency: Annotated[str, Field(max_length=16), AfterValidator(_currency)] | None = Field(
+        None, description="Offers in this currency, by its ISO 4217 code."
+    )
+    in_stock: bool | None = Field(None, description="Whether it must be in stock.")
+    organization: OrganizationUrn | None = Field(None, description="The URN of who sells it.")
+
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(include=set(Filter.model_fields), exclude_none=True)
+
+
+class SearchParameters(Filter):
+    """What is looked for, within which filters, and which part of it."""
+
+    q: str = Field("", max_length=MAX_QUERY, description="What is wanted, in plain words; or an SKU, GTIN or MPN. "
+                   "Empty: the newest products.")  # fmt: skip
+    filter: str | None = Field(None, max_length=MAX_FILTER, description="The filters as a JSON object; each may be a "
+                               "parameter instead.")  # fmt: skip
+    limit: int = Field(20, ge=1, le=MAX_LIMIT, description="How many products at most.")
+    page_token: str | None = Field(None, alias="pageToken", max_length=MAX_PAGE_TOKEN, description="The "
+                                   "`nextPageToken` of the page before; other parameters are as they were, or left "
+                                   "out.")  # fmt: skip
+    explain: bool = Field(False, description="Whether each product tells why it was found.")
+
+    def filters(self) -> dict[str, Any]:
+        """Every filter that is set, by the object or by a parameter. Raises `Problem`, which names what is wrong."""
+        listed = {} if self.filter is None else _read(self.filter).given()
+        for name, value in self.given().items():
+            if listed.setdefault(name, value) != value:
+                raise WrongParameter(name, "is another in `filter`")
+        low, high = listed.get("min_price"), listed.get("max_price")
+        if low is not None and high is not None and low > high:
+            raise WrongParameter("min_price", "is greater than max_price")
+        return listed
+
+
+def search_filters(given: dict[str, Any]) -> SearchFilters:
+    """Filters as the search takes them."""
+    typed = Filter.model_validate(given).given()
+    return SearchFilters(**{**typed, "in_stock": bool(typed.get("in_stock"))})
+
+
+def _read(text: str) -> Filter:
+    try:
+        return Filter.model_validate_json(text)
+    except ValidationError as error:
+        errors = [_wrong(each) for each in error.errors(include_url=False, include_input=False)]
+    detail = "; ".join(f"{each['parameter']}: {each['message']}" for each in errors)
+    raise Problem(422, "wrong-parameter", detail[:1000], errors=errors[:20])
+
+
+def _wrong(error: Any) -> dict[str, Any]:
+    where = ".".join(str(part) for part in error["loc"])[:100]
+    if error["type"] == "extra_forbidden":
+        message = f"there is no filter {where!r}; there are {', '.join(Filter.model_fields)}"
+        return {"parameter": "filter", "message": message, "known": list(Filter.model_fields)}
+    name = f"filter.{where}" if where else "filter"
+    return {"parameter": name, "message": "is not a JSON object" if not where else error["msg"][:300]}

@@ -1,0 +1,77 @@
+"""Products: search, and one in full."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.api import page_tokens
+from app.api.authentication import Reader
+from app.api.documents import hit_document
+from app.api.negotiation import SCHEMA_ORG, answer
+from app.api.node import ApiNode, node_of
+from app.api.openapi import answers
+from app.api.page_tokens import SearchPage
+from app.api.parameters import SearchParameters, search_filters
+from app.api.problems import Problem, WrongParameter
+from app.api.schemas import ProductPage, ProductShape
+from app.cmp.text import is_hostile
+from app.services import products as catalogue
+from app.services.products import ProductDeletedError
+from app.services.search import first_page, further_page
+
+router = APIRouter(tags=["products"])
+
+
+@router.get("/products", responses=answers(ProductPage))
+def search(request: Request, wanted: Annotated[SearchParameters, Query()], _caller: Reader) -> Response:
+    """Find products by meaning and by words."""
+    node, filters = node_of(request), wanted.filters()
+    if wanted.page_token is None:
+        page = SearchPage(page_tokens.search_digest(wanted.q, filters), filters, [])
+        with node.reading() as connection:
+            embedder = node.embedder(connection)
+            hits, ranking = first_page(connection, embedder, wanted.q, search_filters(filters), wanted.limit)
+        page.products = [product for product, _ in ranking]
+    else:
+        page = _continued(node, wanted, filters)
+        part = page.products[page.shown : page.shown + wanted.limit]
+        with node.reading() as connection:
+            hits = further_page(connection, search_filters(page.filters), part)
+    explained = wanted.explain and wanted.page_token is None
+    document = {"products": [hit_document(hit, explained=explained) for hit in hits]}
+    return answer(request, document | _next(node, page, wanted.limit), page="search", context=SCHEMA_ORG)
+
+
+@router.get("/products/{urn:path}", responses=answers(ProductShape))
+def product(request: Request, urn: str, _caller: Reader) -> Response:
+    """A product as its publisher describes it, with its group and variants, and the offers of all who sell it."""
+    with node_of(request).reading() as connection:
+        try:
+            found = None if is_hostile(urn) else catalogue.get(connection, urn)
+        except ProductDeletedError as error:
+            raise Problem(410, "product-deleted", str(error), deletedAt=error.deleted_at) from error
+        if found is None:
+            raise Problem(404, "no-such-product", "There is no product of this URN", remedy="Search for it.")
+        group = catalogue.variants(connection, found)
+    document: dict[str, Any] = {"@context": SCHEMA_ORG, **found.document}
+    if group is not None:
+        document["isVariantOf"] = group
+    return answer(request, document, page="product", context=SCHEMA_ORG)
+
+
+def _continued(node: ApiNode, wanted: SearchParameters, filters: dict[str, Any]) -> SearchPage:
+    """The page of a token, whose search must not be another than the parameters', if there are any."""
+    page = page_tokens.read(node.signing_key, wanted.page_token or "")
+    is_repeated = bool(wanted.q or filters)
+    if is_repeated and page.search != page_tokens.search_digest(wanted.q, filters):
+        raise WrongParameter("pageToken", "is of another search")
+    return page
+
+
+def _next(node: ApiNode, page: SearchPage, limit: int) -> dict[str, str]:
+    shown = page.shown + limit
+    if shown >= len(page.products):
+        return {}
+    page.shown = shown
+    return {"nextPageToken": page_tokens.sign(node.signing_key, page)}
