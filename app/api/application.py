@@ -17,7 +17,7 @@ from app.api.guard import Guard
 from app.api.negotiation import Page
 from app.api.node import ApiNode
 from app.api.rates import RateLimiter
-from app.api.routes import products
+from app.api.routes import catalogue, comparison, issues, operations, products, runs, validation
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect
 from app.services import vectors
@@ -25,7 +25,10 @@ from app.services import vectors
 THREADS = 16
 """Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
 
-_ROUTERS = (products.router,)
+_ROUTERS = (
+    products.router, comparison.router, catalogue.router, runs.router, issues.router, validation.router,
+    operations.router,
+)  # fmt: skip
 _DESCRIPTION = """
 The discovery API of the Commerce Mesh Protocol: search, products, who sells them, and how well their feeds are read.
 

@@ -38,6 +38,17 @@ OrganizationUrn = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_org
 _Price = Annotated[Decimal, Field(ge=0, le=MAX_PRICE, allow_inf_nan=False)]
 
 
+class Part(BaseModel):
+    """Which part of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(100, ge=1, le=1000, description="How many at most.")
+    page_token: str | None = Field(
+        None, alias="pageToken", max_length=4000, description="The `nextPageToken` of the page before."
+    )
+
+
 class Filter(BaseModel):
     """What a product must be. One offer must pass all of price, currency and stock."""
 

@@ -39,3 +39,106 @@ class ProductShape(Shape):
 class ProductPage(Shape):
     products: list[ProductShape]
     next_page_token: str | None = Field(None, alias="nextPageToken")
+
+
+class CategoryShape(Shape):
+    path: str
+    name: str
+    parent: str | None = None
+    products: int
+
+
+class CategoryPage(Shape):
+    categories: list[CategoryShape]
+    next_page_token: str | None = Field(None, alias="nextPageToken")
+
+
+class BrandShape(Shape):
+    id: str = Field(alias="@id")
+    name: str
+    organization: str
+    products: int
+
+
+class BrandPage(Shape):
+    brands: list[BrandShape]
+    next_page_token: str | None = Field(None, alias="nextPageToken")
+
+
+class OrganizationShape(Shape):
+    """A schema.org Organization. One that is known from its feed alone has no name yet."""
+
+    id: str = Field(alias="@id")
+    name: str | None = None
+    products: int
+    offers: int
+
+
+class OrganizationPage(Shape):
+    organizations: list[OrganizationShape]
+    next_page_token: str | None = Field(None, alias="nextPageToken")
+
+
+class ComparisonRowShape(Shape):
+    name: str
+    values: list[str | None]
+    differs: bool
+
+
+class ComparisonShape(Shape):
+    products: list[ProductShape]
+    rows: list[ComparisonRowShape]
+    summary: str
+
+
+class RunShape(Shape):
+    id: str
+    start: str
+    ingestor: str
+    organization: str | None
+    status: str
+    error: str | None
+    started_at: str
+    finished_at: str | None
+
+
+class RunPage(Shape):
+    starts: list[Shape]
+    runs: list[RunShape]
+    next_page_token: str | None = Field(None, alias="nextPageToken")
+
+
+class StartShape(Shape):
+    """What was started, and where its runs are found."""
+
+    start: str
+    runs: str
+
+
+class IngestorShape(Shape):
+    name: str
+    source_type: str
+
+
+class IngestorList(Shape):
+    ingestors: list[IngestorShape]
+
+
+class IssueShape(Shape):
+    severity: str
+    code: str
+    message: str
+    hint: str
+
+
+class IssueList(Shape):
+    issues: list[IssueShape]
+
+
+class ValidationShape(Shape):
+    """What was found; `kind` is registry, feed, shard or unknown."""
+
+    kind: str
+    valid: bool
+    counts: dict[str, int]
+    issues: list[IssueShape]

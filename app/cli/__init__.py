@@ -199,7 +199,7 @@ def up(
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many tasks may run at once.")] = 2,
     config: Config = None,
 ) -> None:
-    """Run the whole node: database, Redis, worker and beat. Ctrl-C ends all."""
+    """Run the whole node: database, Redis, worker, beat and API. Ctrl-C ends all."""
     from app.cli.up import up
 
     up(config, concurrency)

@@ -32,7 +32,6 @@ from app.services.issues import IssueFilter
 
 _SHOWN = 10
 _SEVERITIES = ("error", "warning")
-_REPORTED = ("registry", "feed", "vector", "issues", "timings")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def runs(limit: int, *, as_json: bool) -> None:
     with reading(settings()) as connection:
         ledger = read_ledger(connection, limit)
     if as_json:
-        print_json({"starts": ledger.starts, "runs": [_run_document(row) for row in ledger.runs]})
+        print_json({"starts": ledger.starts, "runs": [run_service.as_report(row) for row in ledger.runs]})
     else:
         console().print(shown_ledger(ledger))
 
@@ -81,22 +80,6 @@ def issues(organization: str | None, severity: str | None, code: str | None, *, 
     else:
         asked = organization or severity or code
         console().print("There are no such issues." if asked else "There are no issues.")
-
-
-def _run_document(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as `ingest` reports it, with its times."""
-    report = {key: {} for key in _REPORTED} | row["report"]
-    return {
-        "id": row["id"],
-        "ingestor": row["ingestor"],
-        "organization": row["organization"],
-        "name": row["name"],
-        "status": row["status"],
-        **report,
-        "error": row["error"],
-        "started_at": row["created_at"],
-        "finished_at": row["finished_at"],
-    }
 
 
 def _start_line(start: Mapping[str, Any]) -> Text:

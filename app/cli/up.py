@@ -7,13 +7,14 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
+from app.api.server import listen
 from app.cli.database import opened, settings
 from app.cli.output import console, counted
 from app.core.config import Settings
 from app.db import embedded
 from app.ingestors.config import load_config
 from app.worker.redis_server import Broker, find_broker
-from app.worker.supervisor import ChildFailedError, Supervisor, celery_children, only_one
+from app.worker.supervisor import ChildFailedError, Supervisor, api_child, celery_children, only_one
 
 log = structlog.get_logger()
 
@@ -28,7 +29,12 @@ def up(config: Path | None, concurrency: int) -> None:
     ingestors = counted(len(load_config(found.ingestion_config_path).ingestion), "ingestor")
     with only_one(found.data_dir.expanduser().resolve()):
         broker = find_broker(found)
-        workers = celery_children(_environment(found), concurrency)
+        if found.api_enabled:
+            listen(found.api_host, found.api_port).close()  # so that a place that is taken is told at once
+        environment = _environment(found)
+        workers = celery_children(environment, concurrency)
+        if found.api_enabled:
+            workers.append(api_child(environment))
         servers = [broker.server] if broker.server else []
         supervisor = Supervisor(workers, servers, keep_up=lambda: _keep_database_up(found))
         try:
@@ -71,6 +77,7 @@ def _announce(out: Console, settings: Settings, broker: Broker, ingestors: str, 
         "broker": f"{broker.place}, {kept}",
         "worker": f"{counted(concurrency, 'task')} at once",
         "beat": f"{ingestors} in {settings.ingestion_config_path}",
+        "api": f"http://{settings.api_host}:{settings.api_port}" if settings.api_enabled else "not served",
     }
     for subject, told in lines.items():
         out.print(f"{subject:<9} {told}", soft_wrap=True)

@@ -37,13 +37,14 @@ _STORED = ("steps", *STEPS, "issues", "timings")  # what the ledger keeps of a r
 @dataclass(frozen=True)
 class Options:
     """How an ingestion is done. `full` takes nothing over from the last one; `organizations`, by URN, leaves out all
-    others."""
+    others; `released` is the fingerprint of a held publication that is let through."""
 
     steps: tuple[Step, ...] = STEPS
     organizations: frozenset[str] | None = None
     full: bool = False
     dry_run: bool = False
     accept_deletions: bool = False
+    released: bytes | None = None
 
 
 @dataclass
@@ -264,6 +265,7 @@ class Ingestion:
             options_hash=self._entry.options_hash(),
             full=self._options.full,
             accept_deletions=self._options.accept_deletions,
+            released=self._options.released,
             max_delete_fraction=self._settings.max_delete_fraction,
             limits=document_limits(self._settings),
         )

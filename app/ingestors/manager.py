@@ -75,13 +75,14 @@ class IngestorManager:
 
     def ingest_all(
         self, source_type: str, registry_path: str | None = None, feed_path: str | None = None, *,
-        ingestor: str | None = None, organizations: Collection[str] | None = None, start: Start | None = None,
+        ingestor: str | None = None, organizations: Collection[str] | None = None, released: bytes | None = None,
+        start: Start | None = None,
     ) -> IngestReport:  # fmt: skip
         """Reads a registry, the feeds of its organizations or the one that is named, and brings the search index in
-        step."""
+        step. The held publication of the fingerprint `released` is let through."""
         entry = self._entry(source_type, registry_path, feed_path, ingestor)
         only = frozenset(organizations) if organizations is not None else None
-        return self._ingest([entry], Options(organizations=only), start)
+        return self._ingest([entry], Options(organizations=only, released=released), start)
 
     def ingest_registry(
         self, source_type: str, registry_path: str, *, ingestor: str | None = None, start: Start | None = None

@@ -4,6 +4,7 @@ A feed may be larger than memory: its items are read one by one, and what must b
 unnamed SQLite file.
 """
 
+import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from app.core.config import Settings
 from app.ingestors.base import SourceError, UnreachableError
 from app.ingestors.handlers.reading import unfetched
 from app.ingestors.progress import NoProgress, Progress
-from app.ingestors.sources.base import Document
+from app.ingestors.sources.base import Document, Limits
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 from app.net.urls import shown
 
@@ -96,13 +97,26 @@ def validate(path: str, progress: Progress | None = None, settings: Settings | N
     return report
 
 
-class _Validation:
-    """One document and all that it leads to."""
+def validate_content(content: bytes, settings: Settings) -> ValidationReport:
+    """Lints a document that was sent, by itself: the shards that an index lists are not looked at."""
+    name = "the document"
+    validation = _Validation(name, NoProgress(), settings, alone=True)
+    document = Document(name, content, hashlib.sha256(content).digest(), limits=Limits.of(settings))
+    with document, closing(validation.places):
+        validation.run(document)
+    report = validation.report
+    report.issues.sort(key=lambda issue: issue.severity)
+    return report
 
-    def __init__(self, path: str, progress: Progress, settings: Settings | None) -> None:
+
+class _Validation:
+    """One document and all that it leads to, unless it is looked at alone."""
+
+    def __init__(self, path: str, progress: Progress, settings: Settings | None, *, alone: bool = False) -> None:
         self._is_remote = "://" in path and not path.startswith("file:")
         source_type = _SOURCES.get(path.partition("://")[0], "remote") if self._is_remote else "local"
         self.source = SourceFactory.create(source_type, SourceConfig(settings=settings))
+        self._alone = alone
         self.places = _Places()
         self.report = ValidationReport()
         self._path = path
@@ -161,6 +175,8 @@ class _Validation:
         self.report.counts.shards = len(index.shards)
         for issue in index.issues:
             self.report.add(issue)
+        if self._alone:
+            return
         urn = index.organization_urn
         context = _AnyOrganization("") if urn is None else ItemContext.of(urn)
         for number, ref in enumerate(index.shards, 1):

@@ -22,9 +22,11 @@ class IssueFilter:
     code: str | None = None
 
 
-def listed(connection: Connection, wanted: IssueFilter) -> list[dict[str, Any]]:
-    """Issues with their remedies, errors first, in feed order. `attempted` ones are of a publication that was not
-    applied; a warning stands for `count` places, the first of which it lists."""
+def listed(
+    connection: Connection, wanted: IssueFilter, limit: int | None = None, skipped: int = 0
+) -> list[dict[str, Any]]:
+    """Issues with their remedies, errors first, in feed order: all, or so many after so many. `attempted` ones are of
+    a publication that was not applied; a warning stands for `count` places, the first of which it lists."""
     organization = wanted.organization and (normalize_organization_urn(wanted.organization) or wanted.organization)
     rows = connection.execute(
         text("""
@@ -36,9 +38,15 @@ def listed(connection: Connection, wanted: IssueFilter) -> list[dict[str, Any]]:
             WHERE (CAST(:organization AS text) IS NULL OR o.urn = :organization)
                 AND (CAST(:severity AS text) IS NULL OR i.severity = :severity)
                 AND (CAST(:code AS text) IS NULL OR i.code = :code)
-            ORDER BY i.severity, o.urn, s.ordinal, i.position, i.id
+            ORDER BY i.severity, o.urn, s.ordinal, i.position, i.id LIMIT :limit OFFSET :skipped
             """),
-        {"organization": organization, "severity": wanted.severity, "code": wanted.code},
+        {
+            "organization": organization,
+            "severity": wanted.severity,
+            "code": wanted.code,
+            "limit": limit,
+            "skipped": skipped,
+        },
     )
     return [_told(row) | {"hint": CODES[row.code].remedy if row.code in CODES else ""} for row in rows]
 

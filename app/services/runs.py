@@ -1,9 +1,10 @@
 """The ledger of runs: each an organization's part of a start, one at a time for each organization."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 # From best to worst; a start is as bad as the worst of its runs.
 _BADNESS: tuple[Status, ...] = ("success", "degraded", "held", "waiting", "failed")
 _POLL = 0.2  # seconds between looks at an organization that another run holds
+_REPORTED = ("registry", "feed", "vector", "issues", "timings")
 _VERDICTS = ("inserted", "updated", "unchanged", "deleted", "rejected")
 
 
@@ -158,18 +160,87 @@ def staged_for(connection: Connection, run_id: UUID) -> bytes | None:
     return found
 
 
-def recent(connection: Connection, limit: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs are asked for; None leaves that open. `before` are the time and id of one: those that come after it
+    in the list."""
+
+    ingestor: str | None = None
+    organization: str | None = None
+    status: str | None = None
+    start: UUID | None = None
+    before: tuple[datetime, UUID] | None = None
+
+
+_RUN = """
+    SELECT r.id, r.start_id, r.ingestor, o.urn AS organization, o.name, r.status, r.report, r.error, r.created_at,
+        r.finished_at
+    FROM runs r LEFT JOIN organizations o ON o.id = r.organization_id
+    """
+
+
+def recent(connection: Connection, limit: int, wanted: RunFilter | None = None) -> list[dict[str, Any]]:
     """The latest runs, newest first, as JSON documents."""
+    wanted = wanted or RunFilter()
+    time, run_id = wanted.before or (None, None)
     rows = connection.execute(
-        text("""
-            SELECT r.id, r.ingestor, o.urn AS organization, o.name, r.status, r.report, r.error, r.created_at,
-                r.finished_at
-            FROM runs r LEFT JOIN organizations o ON o.id = r.organization_id
+        text(f"""
+            {_RUN}
+            WHERE (CAST(:ingestor AS text) IS NULL OR r.ingestor = :ingestor)
+                AND (CAST(:organization AS text) IS NULL OR o.urn = :organization)
+                AND (CAST(:status AS text) IS NULL OR r.status = :status)
+                AND (CAST(:start AS uuid) IS NULL OR r.start_id = :start)
+                AND (CAST(:time AS timestamptz) IS NULL OR r.created_at < :time OR r.created_at = :time AND r.id > :id)
             ORDER BY r.created_at DESC, r.id LIMIT :limit
             """),
-        {"limit": limit},
+        {
+            "ingestor": wanted.ingestor,
+            "organization": wanted.organization,
+            "status": wanted.status,
+            "start": wanted.start,
+            "time": time,
+            "id": run_id,
+            "limit": limit,
+        },
     )
     return [dict(row._mapping) for row in rows]
+
+
+def find(connection: Connection, run_id: UUID) -> dict[str, Any] | None:
+    """The run with that id, as a JSON document."""
+    row = connection.execute(text(f"{_RUN} WHERE r.id = :id"), {"id": run_id}).one_or_none()
+    return None if row is None else dict(row._mapping)
+
+
+def as_report(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as the ingestion reported it, with its times."""
+    return {
+        "id": row["id"],
+        "start": row["start_id"],
+        "ingestor": row["ingestor"],
+        "organization": row["organization"],
+        "name": row["name"],
+        "status": row["status"],
+        **{part: {} for part in _REPORTED},
+        **row["report"],
+        "error": row["error"],
+        "started_at": row["created_at"],
+        "finished_at": row["finished_at"],
+    }
+
+
+def held_publication(connection: Connection, run_id: UUID) -> bytes | None:
+    """The fingerprint of the publication that a run held; None when it is not the one that its feed waits with."""
+    fingerprint: bytes | None = connection.execute(
+        text("""
+            SELECT f.attempted_fingerprint FROM runs r JOIN feeds f ON f.organization_id = r.organization_id
+            WHERE r.id = :id AND r.status = 'held' AND f.verdict = 'held' AND NOT EXISTS (
+                SELECT FROM runs later WHERE later.organization_id = r.organization_id
+                    AND later.created_at > r.created_at AND later.status IN ('held', 'success', 'degraded'))
+            """),
+        {"id": run_id},
+    ).scalar_one_or_none()
+    return fingerprint
 
 
 def open_starts(connection: Connection) -> list[dict[str, Any]]:

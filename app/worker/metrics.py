@@ -110,13 +110,18 @@ class NodeCollector:
         return answer
 
 
+def registry_of(collector: NodeCollector) -> CollectorRegistry:
+    """What Prometheus' library asks when somebody asks it."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry
+
+
 def serve(collector: NodeCollector, host: str, port: int) -> int:
     """Serves metrics from threads of this process, until it ends; returns the port, which is another when it is 0.
     Raises `MetricsUnavailableError`."""
-    registry = CollectorRegistry()
-    registry.register(collector)
     try:
-        server, _ = start_http_server(port, host, registry)
+        server, _ = start_http_server(port, host, registry_of(collector))
     except OSError as error:
         raise MetricsUnavailableError(host, port, error) from error
     return server.server_port

@@ -13,6 +13,7 @@ LONGEST_COUNTDOWN = 1320
 
 ROUTES = {
     "ingest:all": INGEST,
+    "ingest:release": INGEST,
     "ingest:registry": INGEST,
     "ingest:feed": INGEST,
     "ingest:shard": INGEST,

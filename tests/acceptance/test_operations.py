@@ -97,7 +97,7 @@ def node() -> Iterator[Services]:
     folder = Path(tempfile.mkdtemp(prefix="node-operations-"))
     shutil.copytree(ROOT / "samples", folder / "samples")
     shutil.copy(ROOT / "ingestion.yaml", folder)
-    with services(folder, HOSTNAME=platform.node(), RECOVERY_INTERVAL="2") as found:
+    with services(folder, HOSTNAME=platform.node(), RECOVERY_INTERVAL="2", API_PORT="0") as found:
         yield found
     shutil.rmtree(folder, ignore_errors=True)
 

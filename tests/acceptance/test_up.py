@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -49,13 +50,18 @@ def listens(port: int) -> bool:
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
+def free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
 class Machine:
-    """A folder with an `ingestion.yaml`, a free port, and the `up` that runs there."""
+    """A folder with an `ingestion.yaml`, free ports, and the `up` that runs there."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            self.port: int = unused.getsockname()[1]
+        self.port, self.api_port = free_ports()
         self.folder = folder
         (folder / "ingestion.yaml").write_text(
             "ingestion: [{name: brand, source_type: local, registry: registry.json}]", encoding="utf-8"
@@ -66,6 +72,8 @@ class Machine:
             "PYTHONPATH": str(ROOT),
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
             "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{self.port}/1",
+            "API_PORT": str(self.api_port),
+            "API_WORKERS": "2",
         }
         self.processes: list[subprocess.Popen[bytes]] = []
 
@@ -172,6 +180,7 @@ def test_what_dies_comes_back_and_ctrl_c_ends_all(machine: Machine) -> None:
     assert server
     assert database
     assert "Ctrl-C" in machine.said()
+    until(lambda: listens(machine.api_port))
     with redis.Redis(port=machine.port) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
 
@@ -188,9 +197,12 @@ def test_what_dies_comes_back_and_ctrl_c_ends_all(machine: Machine) -> None:
 
     family = machine.family()
     assert not [each for each in family if PASSWORD in (line := " ".join(each.cmdline())) or QUOTED in line]
+    with urlopen(f"http://127.0.0.1:{machine.api_port}/readyz", timeout=20) as answer:
+        assert answer.status == 200
     assert machine.end() == 0
     assert not [each for each in family if lives(each)]
     assert not listens(machine.port)
+    assert not listens(machine.api_port)
     assert machine.postgres() is None
     assert PASSWORD not in (said := machine.said())
     assert QUOTED not in said
@@ -212,6 +224,12 @@ def test_a_second_one_is_refused_and_nothing_outlives_a_killed_one(machine: Mach
     machine.up()
     assert machine.end(signal.SIGTERM) == 0
     assert machine.postgres() is None  # though the killed one never left it
+
+
+def test_a_place_of_the_api_that_is_taken_is_named(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", machine.api_port)):
+        assert f"127.0.0.1:{machine.api_port}" in machine.refused()
+    assert not (machine.folder / "data/postgres").exists()
 
 
 def test_a_redis_that_runs_is_joined_and_left_alone(machine: Machine, database_url: str) -> None:

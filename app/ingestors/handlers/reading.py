@@ -37,7 +37,8 @@ def document_limits(settings: Settings) -> DocumentLimits:
 
 @dataclass(frozen=True)
 class FeedRequest:
-    """What to ingest, for whom, and what is allowed. `options_hash` covers the options that decide what is read."""
+    """What to ingest, for whom, and what is allowed. `options_hash` covers the options that decide what is read;
+    `released` is the fingerprint of the one publication whose deletions are accepted."""
 
     ingestor: str
     source_type: str
@@ -46,6 +47,7 @@ class FeedRequest:
     options_hash: bytes = b""
     full: bool = False
     accept_deletions: bool = False
+    released: bytes | None = None
     max_delete_fraction: float = 0.2
     limits: DocumentLimits = DEFAULT_LIMITS
 
@@ -130,7 +132,7 @@ class Reading:
             issues=[_row(issue) for issue in (*self.issues, *self.problems)],
             seen=self.seen,
             full=request.full,
-            deletions_accepted=request.accept_deletions and seen,
+            deletions_accepted=(request.accept_deletions and seen) or request.released == fingerprint,
             max_delete_fraction=request.max_delete_fraction,
         )
 

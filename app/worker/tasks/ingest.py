@@ -57,6 +57,19 @@ def ingest_all(
     )  # fmt: skip
 
 
+@celery_app.task(base=StartTask, name="ingest:release")
+def ingest_released(
+    ingestor_name: str, source_type: str, registry_path: str | None, feed_path: str | None, organization: str,
+    fingerprint: str,
+) -> IngestReport:  # fmt: skip
+    """The organization's feed again, whose held publication, of this fingerprint, an operator lets through."""
+    log.info("ingesting what was held", ingestor=ingestor_name, organization=organization)
+    return node().manager(Invitations()).ingest_all(
+        source_type, registry_path, feed_path, ingestor=ingestor_name, organizations=[organization],
+        released=bytes.fromhex(fingerprint), start=current_start(),
+    )  # fmt: skip
+
+
 @celery_app.task(base=StartTask, name="ingest:registry", steps=("registry",))
 def ingest_registry(ingestor_name: str, source_type: str, registry_path: str) -> IngestReport:
     """Organizations, brands and categories of a registry."""

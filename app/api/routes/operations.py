@@ -1,0 +1,100 @@
+"""What those who run the node ask: whether it lives, whether it is ready, its figures; and the page about the API."""
+
+import hashlib
+import re
+from base64 import b64encode
+from functools import cache
+
+from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import HTMLResponse, Response
+
+from app.api.authentication import Reader
+from app.api.negotiation import JSON, encoded
+from app.api.node import ApiNode, node_of
+from app.api.openapi import Responses
+from app.core.errors import DiscoveryNodeError
+from app.db import schema
+from app.services import vectors
+from app.services.vectors import OtherModelError
+from app.vectors.embedders.base import EmbeddingError
+
+router = APIRouter(tags=["operations"])
+
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "It is answered"}}
+_STATE = {"type": "object", "properties": {"status": {"type": "string"}, "missing": {"type": "object"}}}
+_STATES: Responses = {
+    200: {"content": {JSON: {"schema": _STATE}}, "description": "It can answer"},
+    503: {"content": {JSON: {"schema": _STATE}}, "description": "It cannot, and says what is missing"},
+}
+
+
+@router.get("/livez", responses={200: _STATES[200]})
+def livez() -> Response:
+    """Whether this process answers at all."""
+    return _uncached(encoded({"status": "ok"}), 200)
+
+
+@router.get("/readyz", responses=_STATES)
+def readyz(request: Request) -> Response:
+    """Whether the node can answer searches now, and what is missing when it cannot."""
+    missing = _missing(node_of(request))
+    document = {"status": "missing" if missing else "ok", "missing": missing}
+    return _uncached(encoded(document), 503 if missing else 200)
+
+
+@router.get("/metrics", responses=_TEXT)
+def metrics(request: Request, _caller: Reader) -> Response:
+    """The figures of the whole node, for Prometheus."""
+    from prometheus_client import generate_latest
+
+    from app.worker.celery_app import celery_app
+    from app.worker.metrics import NodeCollector, registry_of
+
+    state = request.app.state
+    if not hasattr(state, "metrics"):
+        state.metrics = registry_of(NodeCollector(node_of(request).database, celery_app))
+    return Response(generate_latest(state.metrics), headers={"Cache-Control": "no-store", "Content-Type": _METRICS})
+
+
+@router.get("/docs", include_in_schema=False)
+def docs(request: Request) -> Response:
+    """The API to read and to try."""
+    page, policy = _docs(request.app.title)
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
+
+def _missing(node: ApiNode) -> dict[str, str]:
+    """What cannot be done without, and is not there, in words."""
+    try:
+        with node.reading() as connection:
+            if (found := schema.current(connection)) is None or found < schema.REVISION:
+                return {"schema": "The database was made for another version; run `discovery-node db upgrade`."}
+            embedder = node.embedder(connection)
+            if (live := vectors.live_generation(connection)) is not None:
+                vectors.require_same_model(live, embedder)
+    except (EmbeddingError, OtherModelError):
+        return {"model": "The embedding model is not there, or not the index's; `discovery-node doctor` tells."}
+    except (DiscoveryNodeError, SQLAlchemyError):
+        return {"database": "PostgreSQL does not answer; `discovery-node doctor` tells."}
+    return {}
+
+
+def _uncached(body: bytes, status: int) -> Response:
+    return Response(body, status, {"Cache-Control": "no-store"}, JSON)
+
+
+@cache
+def _docs(title: str) -> tuple[str, str]:
+    """Swagger's page, and the policy that lets just that work: its files come from a public server."""
+    page = bytes(get_swagger_ui_html(openapi_url="/openapi.json", title=title, swagger_favicon_url="data:,").body)
+    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    digest = b64encode(hashlib.sha256(script).digest()).decode()
+    public = "https://cdn.jsdelivr.net"
+    policy = (
+        f"default-src 'none'; script-src {public} 'sha256-{digest}'; style-src {public} 'unsafe-inline'; "
+        "img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+    return page.decode(), policy
