@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, make_url
 
@@ -17,6 +18,10 @@ from app.db.session import LiveDatabase
 
 _TEMPLATE = "node_template"
 _numbers = itertools.count()
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("node", deadline=None)
+hypothesis.settings.load_profile("node")
 
 
 @pytest.fixture(scope="session")

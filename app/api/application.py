@@ -20,7 +20,6 @@ from app.api.rates import RateLimiter
 from app.api.routes import catalogue, comparison, issues, operations, products, runs, validation
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect
-from app.services import vectors
 
 THREADS = 16
 """Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
@@ -45,7 +44,6 @@ def create_app(
     node = ApiNode(
         settings=settings,
         database=database or connect(settings, connections=THREADS),
-        embedders=vectors.configured(settings),
         limiter=RateLimiter(redis_url if settings.api_rate_limit or settings.api_key_rate_limit else None),
         pages=pages or {},
     )

@@ -12,8 +12,7 @@ from app.api.negotiation import Page
 from app.api.rates import KnownKeys, RateLimiter
 from app.core.config import Settings
 from app.db.session import LiveDatabase
-from app.services import secrets, vectors
-from app.services.vectors import EmbedderFactory
+from app.services import generations, secrets
 from app.vectors.embedders import Embedder
 
 _PATIENCE = "10s"  # of a single statement
@@ -21,11 +20,10 @@ _PATIENCE = "10s"  # of a single statement
 
 @dataclass
 class ApiNode:
-    """Settings, database, the embedding model (loaded by the first search), rate limits, and the console's pages."""
+    """Settings, database, rate limits, and the console's pages."""
 
     settings: Settings
     database: LiveDatabase
-    embedders: EmbedderFactory
     limiter: RateLimiter
     pages: Mapping[str, Page] = field(default_factory=dict)
     known_keys: KnownKeys = field(default_factory=KnownKeys)
@@ -38,9 +36,8 @@ class ApiNode:
             yield connection
 
     def embedder(self, connection: Connection) -> Embedder:
-        """The configured model, in the variant of the live index."""
-        live = vectors.live_generation(connection)
-        return self.embedders(live.identity["variant"] if live else None)
+        """The model of the live index; it is loaded by the first search, and kept."""
+        return generations.query_embedder(connection, self.settings)
 
     @cached_property
     def signing_key(self) -> bytes:

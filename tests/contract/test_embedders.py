@@ -88,7 +88,7 @@ def test_what_lies_within_the_limit_counts(embedder):
     assert not np.array_equal(plain, changed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=st.text(st.characters(), max_size=200))
 def test_any_unicode_has_a_vector(embedder, text):
     alone = embedder.embed([text])

@@ -301,7 +301,7 @@ def test_documents_of_one_byte_chunks_stay_small(serve) -> None:
     st.binary(max_size=300),
     st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n"]),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_answer_raises_anything_else(noise_server, data: bytes, head: bytes) -> None:
     server, answer = noise_server
     answer[0] = head + data
@@ -315,7 +315,7 @@ def test_no_answer_raises_anything_else(noise_server, data: bytes, head: bytes) 
     st.text(max_size=60),
     st.sampled_from(["", "http://", "//", "https://shop.example", "http://[", "?", "#", "http://a@"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_reference_raises_anything_else(text: str, head: str) -> None:
     reader = source()
     for resolve in (reader.resolve, reader.resolve_feed):

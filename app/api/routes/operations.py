@@ -16,8 +16,8 @@ from app.api.node import ApiNode, node_of
 from app.api.openapi import Responses
 from app.core.errors import DiscoveryNodeError
 from app.db import schema
-from app.services import vectors
-from app.services.vectors import OtherModelError
+from app.services import generations
+from app.services.generations import OtherModelError
 from app.vectors.embedders.base import EmbeddingError
 
 router = APIRouter(tags=["operations"])
@@ -72,9 +72,7 @@ def _missing(node: ApiNode) -> dict[str, str]:
         with node.reading() as connection:
             if (found := schema.current(connection)) is None or found < schema.REVISION:
                 return {"schema": "The database was made for another version; run `discovery-node db upgrade`."}
-            embedder = node.embedder(connection)
-            if (live := vectors.live_generation(connection)) is not None:
-                vectors.require_same_model(live, embedder)
+            generations.searched_generation(connection, node.embedder(connection))
     except (EmbeddingError, OtherModelError):
         return {"model": "The embedding model is not there, or not the index's; `discovery-node doctor` tells."}
     except (DiscoveryNodeError, SQLAlchemyError):
