@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from app.core.logging import configure_logging
 from app.services import starts
-from app.services.starts import Start, Wanted
+from app.services.messages import Wanted
+from app.services.starts import Start
 from app.worker.node import node
 from app.worker.tasks.ingest import Invitations
 

@@ -19,7 +19,7 @@ from app.ingestors.ingestion import Ingestion, Options, Step, ingest_vectors
 from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
 from app.net.urls import shown
-from app.services import feeds, organizations, starts
+from app.services import feeds, losses, organizations, starts
 from app.services.generations import Recipe
 from app.services.runs import worst
 from app.services.starts import Start
@@ -181,7 +181,7 @@ class IngestorManager:
         if start is not None:
             with starts.kept(self._database, start):
                 return _report(self._run_task(entries[0], options, start))
-        starts.drop_leftovers(self._database)
+        losses.drop_leftovers(self._database)
         return _report(self._run(self._database, entries, options))
 
     def _run(self, database: Database, entries: Sequence[IngestorEntry], options: Options) -> list[RunReport]:

@@ -30,3 +30,8 @@ def read(connection: Connection) -> list[tuple[str, dict[str, str], float]]:
     """All counters, by name."""
     rows = connection.execute(text("SELECT name, labels, value FROM counters ORDER BY name, labels"))
     return [(row.name, json.loads(row.labels), row.value) for row in rows]
+
+
+def start_ended(ingestor: str, status: str) -> Key:
+    """The counter of starts that ended so."""
+    return ("starts", (("ingestor", ingestor), ("status", status)))

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database, is_away
 from app.db.staging import StagingTables
-from app.services import counters, starts
+from app.services import counters, losses
 from app.services.counters import Key
 from app.services.starts import LeaseLostError, Start, Status
 
@@ -267,7 +267,7 @@ def _claim(database: Database, start: Start, organization_id: int | None) -> Run
     waiting = False
     while (run := _insert(database, start, organization_id)) is None:
         assert organization_id is not None  # noqa: S101 - nothing else is unique
-        if starts.release_lost(database):
+        if losses.release_lost(database):
             continue
         if start.is_task:
             with database.transaction() as connection:

@@ -22,7 +22,7 @@ from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.core.logging import configure_logging
 from app.db.session import LiveDatabase
 from app.ingestors.base import IngestionFailedError
-from app.services import starts, workers
+from app.services import losses, messages, workers
 from app.worker import error_reports
 from app.worker.metrics import PATIENCE, MetricsUnavailableError, NodeCollector, serve
 from app.worker.node import node
@@ -173,7 +173,7 @@ def _go(presence: Presence, recovery: Recovery) -> None:
     recovery.end()
     try:
         presence.end()
-        released = starts.release_lost(node().database)
+        released = losses.release_lost(node().database)
     except (DiscoveryNodeError, SQLAlchemyError) as error:
         log.warning("the database is away; what this worker held is released by recovery", error=str(error))
         return
@@ -184,6 +184,6 @@ def _revoked(sender: Any, request: Any, expired: bool, **_: Any) -> None:
     """A start that an operator revoked is over; one whose message expired may have another."""
     if not expired:
         with node().database.transaction() as connection:
-            starts.revoke(connection, UUID(request.id))
+            messages.revoke(connection, UUID(request.id))
         # Celery told whoever asked for this one; those who asked for the same are told here.
         sender.on_failure(IngestionFailedError("It was revoked"), request.id, (), {}, None)

@@ -7,7 +7,7 @@ import structlog
 from celery import Celery
 
 from app.ingestors.bulkhead import bulkhead, words_of
-from app.services import starts
+from app.services import losses, messages
 from app.worker.node import node
 from app.worker.queues import are_idle
 from app.worker.tasks.base import send_again
@@ -19,11 +19,11 @@ _LEAVE = 5.0  # seconds
 
 def recover(app: Celery) -> dict[str, int]:
     """Takes starts from lost workers, ends those that nobody began in time, and sends again what is due."""
-    released = starts.release_lost(node().database)
-    expired = starts.expire(node().database)
+    released = losses.release_lost(node().database)
+    expired = messages.expire(node().database)
     idle = are_idle(app)
     with node().database.transaction() as connection:
-        due = starts.due(connection, idle=idle)
+        due = messages.due(connection, idle=idle)
     sent = send_again(app, due)
     if released or expired or sent:
         log.info("recovered", released=released, expired=expired, sent=sent)

@@ -6,8 +6,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from app.db.session import LiveDatabase
-from app.services import starts
-from app.services.starts import Wanted
+from app.services import messages
+from app.services.messages import Wanted
 from tests.acceptance.conftest import CommandLine
 from tests.support.processes import processes, until
 
@@ -17,7 +17,7 @@ NOWHERE = {"CELERY_BROKER_URL": "redis://:secret@127.0.0.1:1/0", "CELERY_RESULT_
 def use_workers(database: LiveDatabase) -> None:
     """As who sent a task, an hour ago."""
     with database.transaction() as connection:
-        starts.record(connection, Wanted(uuid4(), "ingest:all", "acme", {"ingestor_name": "acme"}))
+        messages.record(connection, Wanted(uuid4(), "ingest:all", "acme", {"ingestor_name": "acme"}))
         connection.exec_driver_sql("UPDATE starts SET due_at = now() - interval '1 hour'")
         connection.exec_driver_sql(
             "INSERT INTO starts (id, ingestor, status) SELECT gen_random_uuid(), 'a', unnest(ARRAY['failed', 'held'])"

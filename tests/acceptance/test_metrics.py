@@ -14,8 +14,8 @@ from uuid import uuid4
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from app.db.session import LiveDatabase
-from app.services import starts
-from app.services.starts import Wanted
+from app.services import messages
+from app.services.messages import Wanted
 from tests.acceptance.conftest import COMMAND, CommandLine
 from tests.support.feeds import ORGANIZATION, FeedFolder, product
 from tests.support.processes import Process, Processes, processes, until
@@ -61,7 +61,7 @@ def test_a_worker_tells_of_the_whole_node(tmp_path: Path, database: LiveDatabase
     arguments = {"ingestor_name": "acme", "source_type": "local", "registry_path": None}
     with database.transaction() as connection:
         # Nobody serves its queue; the worker's first recovery sends its message.
-        starts.record(connection, Wanted(uuid4(), "ingest:vector", "acme", arguments))
+        messages.record(connection, Wanted(uuid4(), "ingest:vector", "acme", arguments))
     folder = FeedFolder(tmp_path / "publisher")
     folder.publish([product(1), product(2), product(3, name="")])
     with processes(tmp_path, database_url) as node:

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from app.db.session import LiveDatabase
-from app.services import organizations, runs, starts
-from app.services.starts import Start, Wanted
+from app.services import messages, organizations, runs, starts
+from app.services.messages import Wanted
+from app.services.starts import Start
 from tests.acceptance.conftest import COMMAND, ROOT, CommandLine
 from tests.support.feeds import ORGANIZATION
 from tests.support.processes import until
@@ -36,7 +37,7 @@ def ledger(database: LiveDatabase) -> Iterator[dict[str, UUID]]:
     with database.transaction() as connection:
         organization = organizations.ensure_stub(connection, "acme", ORGANIZATION)
         for each in asked.values():
-            starts.record(connection, each)
+            messages.record(connection, each)
     held = starts.claim(database, asked["acme"], lease=60, max_failures=3)
     assert isinstance(held, Start)
     with runs.claimed(database, held, organization):

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.services.starts import MAX_LOST
+from app.services.losses import MAX_LOST
 from tests.chaos.callers import Answer, Callers
 from tests.chaos.ledger import Ledger
 

@@ -26,7 +26,8 @@ from app.db.session import DatabaseUnavailableError, LiveDatabase
 from app.db.staging import StagingTables
 from app.ingestors.handlers import feed, staging
 from app.services import starts
-from app.services.starts import Start, Wanted
+from app.services.messages import Wanted
+from app.services.starts import Start
 from tests.support import crashing
 from tests.support.feeds import FeedFolder, encode, group, organization_entry, product, variant
 from tests.support.nodes import Node, counters

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import metrics, starts
+from app.services import messages, metrics
+from app.services.messages import Wanted
 from app.services.metrics import Outcomes, Pending
-from app.services.starts import Wanted
 from tests.support.embedders import HashEmbedder, factory, forget_generations
 from tests.support.feeds import ORGANIZATION, FeedFolder, product
 from tests.support.nodes import Node
@@ -62,7 +62,7 @@ def test_what_the_ledger_tells_now(node: Node, folder: FeedFolder, database: Liv
     wanted = [Wanted(uuid4(), "ingest:vector", name, {"ingestor_name": name}) for name in ("a", "b")]
     with database.transaction() as connection:
         for each in wanted:
-            starts.record(connection, each)
+            messages.record(connection, each)
     execute(database, f"UPDATE starts SET due_at = now() + interval '1 hour' WHERE id = '{wanted[0].id}'")
     execute(database, f"UPDATE starts SET due_at = now() - interval '1 hour' WHERE id = '{wanted[1].id}'")
     execute(database, "DELETE FROM beat_slots")

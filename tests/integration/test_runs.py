@@ -20,9 +20,10 @@ from app.db.session import DatabaseUnavailableError, LiveDatabase
 from app.db.staging import StagingTables, leftovers
 from app.ingestors.handlers.registry import RegistryHandler
 from app.ingestors.sources.local import LocalSource
-from app.services import counters, runs, starts
+from app.services import counters, losses, messages, runs, starts
+from app.services.messages import Wanted
 from app.services.runs import OrganizationBusyError, Run
-from app.services.starts import Ended, LeaseLostError, Start, Wanted
+from app.services.starts import Ended, LeaseLostError, Start
 from tests.support.feeds import FeedFolder
 
 LEASE = 60.0
@@ -61,7 +62,7 @@ def wanted(*arguments: str, task: str = "ingest:all", **changes: object) -> Want
 
 def record(database: LiveDatabase, wanted: Wanted) -> bool:
     with database.transaction() as connection:
-        return starts.record(connection, wanted)
+        return messages.record(connection, wanted)
 
 
 def claim(database: LiveDatabase, wanted: Wanted) -> Start | Ended | None:
@@ -92,7 +93,7 @@ def lose(database: LiveDatabase, start_id: UUID) -> None:
 
 def due(database: LiveDatabase, *, idle: bool = True) -> list[UUID]:
     with database.transaction() as connection:
-        return [each.id for each in starts.due(connection, idle=idle)]
+        return [each.id for each in messages.due(connection, idle=idle)]
 
 
 def interrupted(database: LiveDatabase, start: Start, organization: int) -> Run:
@@ -241,7 +242,7 @@ def test_a_run_whose_lease_ran_out_is_ended(database: LiveDatabase, held: Run) -
 
 def test_a_worker_elsewhere_keeps_its_run_while_its_lease_lasts(database: LiveDatabase, held: Run) -> None:
     change(database, held.start.id, "worker = 'elsewhere:1:1'")
-    assert starts.release_lost(database) == 0
+    assert losses.release_lost(database) == 0
     assert _status(database, held) == ("running", None)
 
 
@@ -282,7 +283,7 @@ def test_a_worker_that_was_stopped_in_a_transaction_keeps_nobody_waiting(databas
         assert stopped.stdout.readline() == "fenced\n"
         os.kill(stopped.pid, signal.SIGSTOP)
         time.sleep(0.6)
-        assert starts.release_lost(database) == 1
+        assert losses.release_lost(database) == 1
         with database.transaction() as connection:
             assert connection.execute(text("SELECT pg_try_advisory_xact_lock(7)")).scalar_one()
         assert due(database) == [asked.id]
@@ -295,9 +296,9 @@ def test_a_start_that_keeps_losing_its_workers_fails(database: LiveDatabase, org
     asked = wanted("x")
     start = claimed(database, asked)
     with runs.claimed(database, start, organization) as run:
-        change(database, start.id, f"lost = {starts.MAX_LOST}")
+        change(database, start.id, f"lost = {losses.MAX_LOST}")
         lose(database, start.id)
-        assert starts.release_lost(database) == 1
+        assert losses.release_lost(database) == 1
         with pytest.raises(LeaseLostError):
             runs.finish(database, run, "success", None)
     ended = claim(database, asked)
@@ -314,7 +315,7 @@ def test_staging_of_runs_that_are_over_is_dropped_and_that_of_running_ones_stays
     with database.transaction() as connection:
         StagingTables(held.id).create(connection)
         StagingTables(over.id).create(connection)
-    assert starts.drop_leftovers(database) == 1
+    assert losses.drop_leftovers(database) == 1
     with database.transaction() as connection:
         assert leftovers(connection) == [held.id]
 
@@ -324,7 +325,7 @@ def test_the_start_of_a_dead_process_is_ended_and_that_of_a_live_one_is_not(
 ) -> None:
     with starts.opened(database, "b", LEASE) as lost:
         change(database, lost.id, f"worker = '{process.own_name().rpartition(':')[0]}:0'")
-        starts.drop_leftovers(database)
+        losses.drop_leftovers(database)
         assert row(database, start.id)["status"] == "running"
         assert row(database, lost.id)["status"] == "failed"
 
@@ -368,10 +369,10 @@ def test_what_is_queued_takes_in_what_asks_for_the_same(database: LiveDatabase) 
     assert claim(database, second) is None
     start = claimed(database, first)
     with database.transaction() as connection:
-        assert starts.taken_in(connection, first.id) == []  # it is not over
+        assert messages.taken_in(connection, first.id) == []  # it is not over
     starts.finish(database, start, "success")
     with database.transaction() as connection:
-        assert starts.taken_in(connection, first.id) == [second.id]
+        assert messages.taken_in(connection, first.id) == [second.id]
 
 
 def test_what_is_running_does_not_take_in_but_is_followed(database: LiveDatabase) -> None:
@@ -408,9 +409,9 @@ def test_what_the_same_work_keeps_waiting_does_not_expire(database: LiveDatabase
     start = claimed(database, first)
     record(database, second)
     change(database, second.id, "expires_at = now() - interval '1 second'")
-    assert starts.expire(database) == 0
+    assert messages.expire(database) == 0
     starts.finish(database, start, "success")
-    assert starts.expire(database) == 1
+    assert messages.expire(database) == 1
     assert ended_as(database) == {"success": 1, "failed": 1}
 
 
@@ -419,8 +420,8 @@ def test_what_is_revoked_ends_with_all_that_it_took_in(database: LiveDatabase) -
     record(database, first)
     record(database, second)
     with database.transaction() as connection:
-        starts.revoke(connection, first.id)
-        assert starts.taken_in(connection, first.id) == [second.id]
+        messages.revoke(connection, first.id)
+        assert messages.taken_in(connection, first.id) == [second.id]
     assert row(database, first.id)["status"] == "failed"
     assert ended_as(database) == {"failed": 1}
 
@@ -429,7 +430,7 @@ def test_what_goes_on_is_not_taken_for_told(database: LiveDatabase) -> None:
     asked = wanted("x")
     claimed(database, asked)
     with database.transaction() as connection:
-        starts.announced(connection, asked.id)
+        messages.announced(connection, asked.id)
     assert row(database, asked.id)["announced"] is False
 
 
@@ -444,7 +445,7 @@ def test_a_worker_that_lost_its_start_changes_no_organization(database: LiveData
     folder.publish([])
     start = claimed(database, wanted("x"))
     lose(database, start.id)
-    starts.release_lost(database)
+    losses.release_lost(database)
     with pytest.raises(LeaseLostError):
         RegistryHandler(database, LocalSource()).ingest(start, str(folder.registry))
     with database.transaction() as connection:
@@ -477,7 +478,7 @@ def test_what_is_due_is_sent_again_only_when_its_message_is_not_there_any_more(d
     record(database, asked)
     assert due(database) == [asked.id]
     with database.transaction() as connection:
-        starts.mark_sent(connection, [asked.id])
+        messages.mark_sent(connection, [asked.id])
     assert due(database) == []
     change(database, asked.id, "sent_at = now() - interval '1 minute', due_at = now() - interval '2 hours'")
     assert due(database, idle=False) == []
@@ -495,7 +496,7 @@ def test_what_was_overtaken_is_sent_again_though_others_are_queued(database: Liv
     claimed(database, taken)
     assert due(database, idle=False) == [lost.id]
     with database.transaction() as connection:
-        starts.mark_sent(connection, [lost.id])
+        messages.mark_sent(connection, [lost.id])
     assert due(database, idle=False) == []
 
 
@@ -506,7 +507,7 @@ def test_an_end_that_nobody_was_told_is_told_again(database: LiveDatabase) -> No
     change(database, start.id, "finished_at = now() - interval '1 minute'")
     assert due(database) == [start.id]
     with database.transaction() as connection:
-        starts.announced(connection, start.id)
+        messages.announced(connection, start.id)
     assert due(database) == []
 
 
@@ -516,7 +517,7 @@ def test_a_start_that_nobody_began_in_time_is_failed(database: LiveDatabase) -> 
     record(database, timely)
     change(database, late.id, "expires_at = now() - interval '1 second'")
     change(database, timely.id, "expires_at = now() + interval '1 hour'")
-    assert starts.expire(database) == 1
+    assert messages.expire(database) == 1
     assert row(database, late.id)["status"] == "failed"
     assert row(database, timely.id)["status"] == "queued"
 

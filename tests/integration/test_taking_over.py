@@ -9,7 +9,8 @@ from app.core import process
 from app.ingestors.handlers import feed
 from app.ingestors.ingestion import Options
 from app.services import pieces, starts
-from app.services.starts import LeaseLostError, Start, Wanted
+from app.services.messages import Wanted
+from app.services.starts import LeaseLostError, Start
 from tests.support.feeds import FeedFolder, product
 from tests.support.nodes import CATALOGUE, Node
 

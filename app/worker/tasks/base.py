@@ -23,8 +23,9 @@ from app.ingestors.base import IngestionFailedError, IngestorError, ProcessingEr
 from app.ingestors.ingestion import STEPS
 from app.ingestors.reports import IngestReport, TaskReport, task_report
 from app.net.urls import shown
-from app.services import schedules, starts
-from app.services.starts import Ended, LeaseLostError, Sendable, Start, Wanted
+from app.services import losses, messages, schedules, starts
+from app.services.messages import Sendable, Wanted
+from app.services.starts import Ended, LeaseLostError, Start
 from app.worker.node import node
 from app.worker.queues import LONGEST_COUNTDOWN
 from app.worker.schedulers import slot_of
@@ -101,7 +102,7 @@ class StartTask(Task[..., Any]):
             with node().database.transaction() as connection:
                 if slot is not None and not schedules.take_slot(connection, *slot):
                     return None
-                is_own = starts.record(connection, wanted)
+                is_own = messages.record(connection, wanted)
         except (DiscoveryNodeError, SQLAlchemyError) as error:
             if slot is not None or not is_away(error):
                 raise
@@ -234,7 +235,7 @@ class StartTask(Task[..., Any]):
         """Its lease runs out, or is given back when the database is there again. One whose database is lost again and
         again counts as what does it."""
         time.sleep(_PAUSE)
-        if start.lost >= starts.MAX_LOST:
+        if start.lost >= losses.MAX_LOST:
             self._fail(start, ProcessingError(f"The database was lost {start.lost} times while it was worked on"))
         try:
             starts.give_back(node().database, start, lost=start.lost + 1)
@@ -253,11 +254,11 @@ class StartTask(Task[..., Any]):
     def _announce(self, task_id: str, tell: Callable[[str], None]) -> None:
         try:
             with node().database.transaction() as connection:
-                others = starts.taken_in(connection, UUID(task_id))
+                others = messages.taken_in(connection, UUID(task_id))
             for other in others:
                 tell(str(other))
             with node().database.transaction() as connection:
-                starts.announced(connection, UUID(task_id))
+                messages.announced(connection, UUID(task_id))
         except Exception as error:  # noqa: BLE001 - whatever the backend raises: recovery has it told again
             log.warning("announced again later", start=task_id, error=type(error).__name__)
 
@@ -287,7 +288,7 @@ def send_again(app: Celery, sendables: Sequence[Sendable]) -> int:
 def _remember_sent(start_ids: list[UUID]) -> None:
     try:
         with node().database.transaction() as connection:
-            starts.mark_sent(connection, start_ids)
+            messages.mark_sent(connection, start_ids)
     except (DiscoveryNodeError, SQLAlchemyError) as error:
         if not is_away(error):
             raise
