@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from app.core.config import Settings
+from app.db import embedded
+from app.db.session import LiveDatabase
+from app.ingestors.ingestion import STEPS
 from tests.acceptance.conftest import COMMAND, CommandLine
 from tests.support.feeds import FeedFolder, product
+from tests.support.nodes import Node
 
 PRODUCTS = 30
 
@@ -39,7 +44,11 @@ def publisher(tmp_path: Path, node: CommandLine, request: pytest.FixtureRequest)
     domain = re.sub(r"\W|_", "-", request.node.name).strip("-") + ".example"
     publisher = Publisher(tmp_path / "publisher", node, domain)
     publisher.publish(*range(PRODUCTS))
-    node.done(*publisher.arguments())
+    database = LiveDatabase(embedded.start(Path(node.environment["DATA_DIR"])))
+    entry = {"name": domain, "registry": "registry.json"}
+    first = Node(database, Settings(_env_file=None, log_level="error"), publisher.folder.path, [entry])
+    assert first.start(steps=STEPS)["status"] == "success"
+    database.engine.dispose()
     return publisher
 
 

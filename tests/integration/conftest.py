@@ -13,7 +13,7 @@ from tests.support.nodes import Node
 # Property tests against the database: the same few examples each time, and with --hypothesis-profile=thorough many that
 # differ, without the hours of making a failing one smaller.
 _PATIENT = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("quick", parent=_PATIENT, max_examples=40, derandomize=True)
+settings.register_profile("quick", parent=_PATIENT, max_examples=25, derandomize=True)
 settings.register_profile("thorough", parent=_PATIENT, max_examples=1000, phases=[Phase.explicit, Phase.generate])
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from celery import Celery
 
 from app.db.session import LiveDatabase
 from tests.support.nodes import rows
@@ -75,17 +77,38 @@ class System:
 
     def start_worker(self, *options: str, concurrency: int = 2, **environment: str) -> subprocess.Popen[bytes]:
         """A worker that is ready."""
-        number = len(self.running)
-        with (self.folder / f"worker-{number}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "app.worker.celery_app", "worker", "--loglevel=info",
-                 f"--concurrency={concurrency}", "-n", f"worker-{number}@%h", *options],
-                cwd=self.folder, env=self.environment | environment, stdout=log, stderr=log,
-            )  # fmt: skip
-        self.running.append(process)
-        wait_until(lambda: "worker ready" in self.log(number) or process.poll() is not None, _READY)
-        assert process.poll() is None, self.log(number)
+        [process] = self.start_workers(1, *options, concurrency=concurrency, **environment)
         return process
+
+    def start_workers(
+        self, number: int, *options: str, concurrency: int = 2, **environment: str
+    ) -> list[subprocess.Popen[bytes]]:
+        """So many at once; returns when all are ready."""
+        first = len(self.running)
+        for place in range(first, first + number):
+            with (self.folder / f"worker-{place}.log").open("wb") as log:
+                self.running.append(subprocess.Popen(
+                    [sys.executable, "-m", "celery", "-A", "app.worker.celery_app", "worker", "--loglevel=info",
+                     f"--concurrency={concurrency}", "-n", f"worker-{place}@%h", *options],
+                    cwd=self.folder, env=self.environment | environment, stdout=log, stderr=log,
+                ))  # fmt: skip
+        started = self.running[first:]
+        for place, process in enumerate(started, first):
+            wait_until(lambda place=place: "worker ready" in self.log(place) or self.has_ended(place), _READY)  # type: ignore[misc]
+            assert process.poll() is None, self.log(place)
+        return started
+
+    def has_ended(self, number: int) -> bool:
+        return self.running[number].poll() is not None
+
+    def control(self, number: int, command: str, **arguments: str) -> None:
+        """Tells a worker something; returns when it has done it."""
+        told = [f"worker-{number}@{socket.gethostname()}"]
+        with Celery(broker=self.environment["CELERY_BROKER_URL"]) as app:
+            answers = app.control.broadcast(
+                command, destination=told, arguments=arguments, reply=True, timeout=10, limit=1
+            )
+        assert answers
 
     def log(self, number: int = 0) -> str:
         return (self.folder / f"worker-{number}.log").read_text()
