@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     max_nesting: int = Field(512, ge=8, le=512)
 
     max_delete_fraction: float = Field(0.2, ge=0, le=1)
+    unlisted_retention_days: int = Field(1, ge=0)
     deleted_product_retention_days: int = Field(30, ge=0)
     celery_result_retention_days: int = Field(7, ge=1)
     run_retention_days: int = Field(90, ge=1)

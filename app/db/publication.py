@@ -115,6 +115,11 @@ class MergeReport:
             verdicts.unchanged = live - verdicts.updated - verdicts.deleted
 
 
+def are_too_many(vanishing: int, live: int, fraction: float) -> bool:
+    """Whether so many deletions at once are more likely a mistake than meant."""
+    return vanishing > MIN_DELETIONS_HELD and vanishing > fraction * live
+
+
 class PublicationMovedError(DiscoveryNodeError):
     """Another merge came between reading and merging: read again."""
 

@@ -15,17 +15,18 @@ from app.db.session import Database, is_away, is_passing
 from app.ingestors.base import IngestorError, ProcessingError, SourceError, ValidationError
 from app.ingestors.bulkhead import bulkhead, words_of
 from app.ingestors.config import IngestorEntry
-from app.ingestors.handlers.feed import FeedFailedError, FeedHandler, FeedHeldError
+from app.ingestors.handlers.feed import FeedFailedError, FeedHandler, FeedHeldError, FeedReport
 from app.ingestors.handlers.reading import FeedRequest, document_limits
 from app.ingestors.handlers.registry import RegistryHandler, RegistryReport
 from app.ingestors.handlers.vector import VectorHandler
 from app.ingestors.helpers import Helpers
 from app.ingestors.progress import Progress
 from app.ingestors.reports import RunReport
-from app.services import feeds, issues, organizations, runs
+from app.services import feeds, issues, organizations, runs, unlisted
 from app.services.organizations import ForeignOrganizationError, Registered
 from app.services.runs import EndedRun, OrganizationBusyError, Run
 from app.services.starts import LeaseLostError, Start, Status
+from app.services.unlisted import RetirementRule, RetirementsHeldError, Verdict
 
 log = structlog.get_logger()
 
@@ -49,13 +50,14 @@ class Options:
 
 @dataclass
 class _Target:
-    """An organization to bring up to date; `error` when that cannot even begin."""
+    """An organization to bring up to date, or to retire; `error` when that cannot even begin."""
 
     urn: str | None
     organization_id: int | None = None
     registry: dict[str, Any] = field(default_factory=dict)
     error: Exception | None = None
     has_feed: bool = True
+    retires: bool = False
 
 
 class Ingestion:
@@ -75,6 +77,7 @@ class Ingestion:
         self._vectors = vectors
         self._source = entry.source(settings)
         self._degraded: str | None = None
+        self._unlisted: Verdict | None = None
         self._registry_seconds = 0.0
 
     def run(self) -> list[RunReport]:
@@ -106,7 +109,7 @@ class Ingestion:
         with bulkhead(broken):
             targets.extend(self._with_feeds(self._filtered(self._registered())))
         self._registry_seconds = time.monotonic() - began
-        return targets
+        return targets + self._leaving()
 
     def _with_feeds(self, targets: list[_Target]) -> list[_Target]:
         """Those that are asked for, and which of them have the feed that is named."""
@@ -122,12 +125,21 @@ class Ingestion:
             )
         return targets
 
+    def _leaving(self) -> list[_Target]:
+        """The organizations to retire, since they left the registry; or why none is."""
+        if self._unlisted is None:
+            return []
+        wanted, held = self._options.organizations, self._unlisted.held
+        targets = [_Target(None, error=held)] if held else []
+        targets += [_Target(each.urn, each.id, has_feed=False, retires=True) for each in self._unlisted.retiring]
+        return [target for target in targets if wanted is None or target.urn in wanted]
+
     def _registered(self) -> list[_Target]:
         """Reads the registry, or takes the stored one when it is not asked for or cannot be reached."""
         path = self._entry.registry
         if path is not None and "registry" in self._options.steps:
             try:
-                report = RegistryHandler(self._database, self._source).ingest(self._start, path)
+                report = RegistryHandler(self._database, self._source, self._retirement_rule).ingest(self._start, path)
             except SourceError as error:
                 stored = self._stored()
                 if not stored:
@@ -137,8 +149,14 @@ class Ingestion:
                 self._degraded = f"The registry could not be read, so the stored one was used: {error}"
                 log.warning("registry unreachable; going on with the stored one", error=str(error))
                 return stored
+            self._unlisted = report.unlisted
             return _from_registry(report)
         return self._stored()
+
+    @property
+    def _retirement_rule(self) -> RetirementRule:
+        settings, is_accepted = self._settings, self._options.accept_deletions
+        return RetirementRule(settings.unlisted_retention_days, settings.max_delete_fraction, is_accepted)
 
     def _filtered(self, targets: list[_Target]) -> list[_Target]:
         """Those of the targets that the entry's filter lets through."""
@@ -159,8 +177,9 @@ class Ingestion:
         return kept
 
     def _stored(self) -> list[_Target]:
+        has_feeds = "feed" in self._options.steps
         with self._database.transaction() as connection:
-            owned = organizations.owned(connection, self._entry.name, stubs="feed" not in self._options.steps)
+            owned = organizations.owned(connection, self._entry.name, stubs=not has_feeds, unlisted=not has_feeds)
         return [_Target(urn, identity) for identity, urn in owned]
 
     def _owner_of_feed(self, path: str, targets: list[_Target]) -> _Target:
@@ -177,11 +196,11 @@ class Ingestion:
             if target.urn == urn:
                 return target
         if targets:
-            unlisted = ValidationError(
+            missing = ValidationError(
                 f"{path} is the feed of {urn}, which the registry does not list",
                 remedy="List it there, or give the feed an ingestor of its own.",
             )
-            return _Target(urn, error=unlisted)
+            return _Target(urn, error=missing)
         with self._database.transaction() as connection:
             try:
                 return _Target(urn, organizations.ensure_stub(connection, self._entry.name, urn))
@@ -239,6 +258,9 @@ class Ingestion:
 
     def _run_steps(self, run: Run, target: _Target, organization_id: int, report: RunReport) -> None:
         """Feed, then vectors; these also when the feed was not applied, so that what is live is found."""
+        if target.retires:
+            with self._step(report, "registry"):
+                self._retire(run, organization_id, report)
         if "feed" in self._options.steps and target.has_feed:
             with self._step(report, "feed"):
                 self._ingest_feed(run, organization_id, report)
@@ -251,12 +273,27 @@ class Ingestion:
         with self._step(report, None), self._database.transaction() as connection:
             report["issues"] = issues.counts(connection, organization_id)
 
+    def _retire(self, run: Run, organization_id: int, report: RunReport) -> None:
+        assert self._entry.registry is not None  # noqa: S101 - it was read
+        with self._database.transaction() as connection:
+            deleted = unlisted.retire(connection, organization_id, self._entry.registry)
+            run.fence(connection)
+        if deleted is not None:
+            report["registry"] = {"organizations": {"retired": 1}}
+            report["feed"] = FeedReport(merge=deleted).as_dict()
+            log.info("organization retired: it left the registry", products=deleted.products.deleted)
+
     def _ingest_feed(self, run: Run, organization_id: int, report: RunReport) -> None:
         with self._database.transaction() as connection:
             publisher = organizations.publisher(connection, organization_id)
         report["organization"] = publisher.urn
         if publisher.ingestor != self._entry.name:
             raise ForeignOrganizationError(publisher.urn, publisher.ingestor)
+        if publisher.is_retired:
+            raise ProcessingError(
+                f"{publisher.urn} left its registry and was retired",
+                remedy="Read a registry that lists it; its feed follows.",
+            )
         request = FeedRequest(
             ingestor=self._entry.name,
             source_type=self._entry.source_type,
@@ -326,7 +363,7 @@ class Ingestion:
         """Writes into the report what a step ended with, unless that ends the whole start."""
         self._raise_if_over(error)
         status: Status = "failed"
-        if isinstance(error, FeedHeldError):
+        if isinstance(error, FeedHeldError | RetirementsHeldError):
             status = "held"
         elif self._start.may_retry and _is_transient(error):
             status = "waiting"

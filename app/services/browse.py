@@ -31,7 +31,7 @@ class BrandCount:
 @dataclass(frozen=True)
 class OrganizationCount:
     """An organization and what its feed has; `merged_at` is when that was last applied, `verdict` what became of its
-    last publication."""
+    last publication. `unlisted_since` is when it left its registry, `retired_at` when its products went for that."""
 
     id: int
     urn: str
@@ -44,6 +44,8 @@ class OrganizationCount:
     offers: int
     merged_at: datetime | None
     verdict: str | None
+    unlisted_since: datetime | None
+    retired_at: datetime | None
 
 
 def categories(connection: Connection, *, within: str | None, after: str, limit: int) -> list[CategoryCount]:
@@ -88,15 +90,16 @@ def brands(connection: Connection, *, organization: str | None, after: int, limi
 
 _ORGANIZATIONS = """
     SELECT o.id, o.urn, o.name, o.description, o.url, o.logo, o.same_as, coalesce(f.live_products, 0) AS products,
-        coalesce(f.live_offers, 0) AS offers, f.merged_at, f.verdict
+        coalesce(f.live_offers, 0) AS offers, f.merged_at, f.verdict, o.unlisted_since, o.retired_at
     FROM organizations o LEFT JOIN feeds f ON f.organization_id = o.id
     """
 
 
 def organizations(connection: Connection, *, after: str, limit: int) -> list[OrganizationCount]:
-    """Organizations, by URN from beyond `after`."""
+    """Organizations that are not retired, by URN from beyond `after`."""
     rows = connection.execute(
-        text(f"{_ORGANIZATIONS} WHERE o.urn > :after ORDER BY o.urn LIMIT :limit"), {"after": after, "limit": limit}
+        text(f"{_ORGANIZATIONS} WHERE o.retired_at IS NULL AND o.urn > :after ORDER BY o.urn LIMIT :limit"),
+        {"after": after, "limit": limit},
     )
     return [OrganizationCount(*row) for row in rows]
 

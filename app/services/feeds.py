@@ -61,12 +61,12 @@ class KnownFeed(NamedTuple):
 
 
 def of_ingestors(connection: Connection, names: Sequence[str]) -> list[KnownFeed]:
-    """The feeds that these ingestors brought."""
+    """The feeds that these ingestors brought, but for those of organizations that left the registry."""
     rows = connection.execute(
         text("""
             SELECT f.ingestor, f.organization_id, o.urn, f.path
             FROM feeds f JOIN organizations o ON o.id = f.organization_id
-            WHERE f.ingestor = ANY(:names) ORDER BY f.id
+            WHERE f.ingestor = ANY(:names) AND o.unlisted_since IS NULL ORDER BY f.id
             """),
         {"names": list(names)},
     )

@@ -28,8 +28,9 @@ class Outcomes:
 @dataclass(frozen=True)
 class Readings:
     """The ledger now; ages are seconds. `oldest_queued` is how long the start that waits longest has been due,
-    `feed_ages` tells by organization how long ago its feed was last applied, `beat_age` how long ago a beat last sent
-    what keeps the node going, None when none ever did."""
+    `feed_ages` tells by organization how long ago its feed was last applied (those that left their registry are not
+    refreshed, and left out), `beat_age` how long ago a beat last sent what keeps the node going, None when none ever
+    did."""
 
     counters: list[tuple[str, dict[str, str], float]]
     queued: int
@@ -90,6 +91,7 @@ _FEEDS = text("""
     SELECT o.urn, CAST(extract(epoch FROM clock_timestamp() - f.merged_at) AS float8) AS age,
         coalesce(f.verdict = 'held', false) AS held
     FROM feeds f JOIN organizations o ON o.id = f.organization_id
+    WHERE o.unlisted_since IS NULL
     """)
 _BEAT = text("""
     SELECT CAST(extract(epoch FROM clock_timestamp() - taken_at) AS float8) FROM beat_slots WHERE name = 'recover'

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
@@ -45,18 +46,24 @@ class Publisher:
     feed_url: str | None
     entry_hash: bytes
     context: ItemContext
+    is_retired: bool = False
 
 
 def register(
     connection: Connection, ingestor: str, entries: Sequence[OrganizationEntry]
 ) -> dict[str, Registered | ForeignOrganizationError]:
-    """Brings the organizations of a registry up to date, by URN. One that another ingestor registered is left alone."""
+    """Brings the organizations of a registry up to date, by URN. One that another ingestor registered is left alone,
+    unless that one's registry dropped it and it is retired. Registries of one ingestor are read one at a time."""
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('registry ' || CAST(:ingestor AS text), 0))"),
+        {"ingestor": ingestor},
+    )
     known = _lock_known(connection, [entry.urn for entry in entries])
     results: dict[str, Registered | ForeignOrganizationError] = {}
     changed: list[OrganizationEntry] = []
     for entry in entries:
         row = known.get(entry.urn)
-        if row is not None and not row.is_stub and row.ingestor != ingestor:
+        if row is not None and not (row.is_stub or row.is_retired) and row.ingestor != ingestor:
             results[entry.urn] = ForeignOrganizationError(entry.urn, row.ingestor)
         elif row is not None and not row.is_stub and row.content_hash == entry.content_hash:
             brands = Verdicts(read=len(entry.brands), unchanged=len(entry.brands))
@@ -68,7 +75,8 @@ def register(
         verdicts = _write_brands(connection, ids, changed)
         _write_categories(connection, ids, changed)
         for entry in changed:
-            verdict = "updated" if entry.urn in known and not known[entry.urn].is_stub else "inserted"
+            row = known.get(entry.urn)
+            verdict = "inserted" if row is None or row.is_stub or row.is_retired else "updated"
             results[entry.urn] = Registered(ids[entry.urn], entry.urn, verdict, verdicts[entry.urn])
     return results
 
@@ -93,11 +101,16 @@ def ensure_stub(connection: Connection, ingestor: str, urn: str) -> int:
 def publisher(connection: Connection, organization_id: int) -> Publisher:
     """The organization with how its items are read, which its registry entry decides."""
     row = connection.execute(
-        text("SELECT id, urn, ingestor, feed_url, content_hash, raw FROM organizations WHERE id = :id"),
+        text("""
+            SELECT id, urn, ingestor, feed_url, content_hash, raw, retired_at IS NOT NULL AS is_retired
+            FROM organizations WHERE id = :id
+            """),
         {"id": organization_id},
     ).one()
     context = ItemContext.of(row.urn) if row.raw is None else parse_registry(row.raw).organizations[0].item_context()
-    return Publisher(row.id, row.urn, row.ingestor, row.feed_url, row.content_hash or b"", context)
+    return Publisher(
+        row.id, row.urn, row.ingestor, row.feed_url, row.content_hash or b"", context, is_retired=row.is_retired
+    )
 
 
 def names(connection: Connection, urns: Iterable[str]) -> dict[str, str]:
@@ -108,11 +121,18 @@ def names(connection: Connection, urns: Iterable[str]) -> dict[str, str]:
     return {row.urn: row.name for row in rows}
 
 
-def owned(connection: Connection, ingestor: str, *, stubs: bool = False) -> list[tuple[int, str]]:
-    """Ids and URNs of the organizations an ingestor registered, by URN; with `stubs` those it knows from a feed too."""
+def owned(
+    connection: Connection, ingestor: str, *, stubs: bool = False, unlisted: bool = False
+) -> list[tuple[int, str]]:
+    """Ids and URNs of the organizations an ingestor registered, by URN; with `stubs` those it knows from a feed too,
+    with `unlisted` those that left its registry."""
     rows = connection.execute(
-        text("SELECT id, urn FROM organizations WHERE ingestor = :ingestor AND (:stubs OR NOT is_stub) ORDER BY urn"),
-        {"ingestor": ingestor, "stubs": stubs},
+        text("""
+            SELECT id, urn FROM organizations
+            WHERE ingestor = :ingestor AND (:stubs OR NOT is_stub) AND (:unlisted OR unlisted_since IS NULL)
+            ORDER BY urn
+            """),
+        {"ingestor": ingestor, "stubs": stubs, "unlisted": unlisted},
     )
     return [(row.id, row.urn) for row in rows]
 
@@ -144,10 +164,17 @@ def matching(
     return set(found.scalars())
 
 
-def record_issues(connection: Connection, ingestor: str, issues: Sequence[tuple[int | None, Issue]]) -> None:
-    """Replaces what is wrong with an ingestor's registry: pairs of organization id and issue."""
+def record_issues(
+    connection: Connection, ingestor: str, issues: Sequence[tuple[int | None, Issue]], *, keep_unlisted: bool
+) -> None:
+    """Replaces what is wrong with an ingestor's registry: pairs of organization id and issue. A reading that cannot say
+    who left the registry keeps what was told of those."""
     connection.execute(
-        text("DELETE FROM issues WHERE ingestor = :ingestor AND feed_id IS NULL"), {"ingestor": ingestor}
+        text("""
+            DELETE FROM issues WHERE ingestor = :ingestor AND feed_id IS NULL
+                AND NOT (:keep_unlisted AND code IN ('organization-unlisted', 'organization-retired'))
+            """),
+        {"ingestor": ingestor, "keep_unlisted": keep_unlisted},
     )
     if issues:
         connection.execute(
@@ -172,10 +199,10 @@ def record_issues(connection: Connection, ingestor: str, issues: Sequence[tuple[
         )
 
 
-def _lock_known(connection: Connection, urns: list[str]) -> dict[str, Row[tuple[int, str, str, bool, bytes]]]:
+def _lock_known(connection: Connection, urns: list[str]) -> dict[str, Row[Any]]:
     rows = connection.execute(
         text("""
-            SELECT id, urn, ingestor, is_stub, content_hash FROM organizations
+            SELECT id, urn, ingestor, is_stub, content_hash, retired_at IS NOT NULL AS is_retired FROM organizations
             WHERE urn = ANY(:urns) ORDER BY urn FOR NO KEY UPDATE
             """),
         {"urns": urns},

@@ -9,7 +9,7 @@ from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.ingestors.handlers import shards
 from tests.conftest import _TEMPLATE, _administrate, _named
-from tests.support.feeds import FeedFolder
+from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, encode, organization_entry
 from tests.support.histories import Step, histories
 from tests.support.nodes import Node, counters
 
@@ -57,13 +57,23 @@ def test_every_history_converges(pair: tuple[Node, Node, FeedFolder], history: l
 
 def publish(node: Node, folder: FeedFolder, step: Step) -> None:
     """Ingests a step; one that is broken fails first, for want of its last shard."""
+    if step.retired:
+        retire(node, folder)
     folder.write(step.publication)
     if step.broken:
         folder.shard(step.publication.shards[-1].url).unlink()
-        assert node.run(accept_deletions=True)["status"] == "failed"
+        assert node.start(accept_deletions=True)["status"] == "failed"
         folder.write(step.publication)
-    report = node.run(full=step.full, accept_deletions=True)
-    assert report["status"] == "success", report["error"]
+    report = node.start(full=step.full, accept_deletions=True)
+    assert report["status"] == "success", [run["error"] for run in report["runs"]]
+
+
+def retire(node: Node, folder: FeedFolder) -> None:
+    """Two readings of a registry that lists another organization."""
+    folder.registry.write_bytes(encode(organization_entry(OTHER_ORGANIZATION)))
+    for _ in range(2):
+        assert node.start(steps=("registry",), accept_deletions=True)["status"] == "success"
+    assert node.products() == {}
 
 
 def assert_as_clean(lived: Node, clean: Node, place: str) -> None:

@@ -15,7 +15,7 @@ from app.db.session import LiveDatabase
 from app.db.staging import StagingTables
 from app.ingestors import ingestion
 from app.ingestors.handlers import feed, staging
-from app.services import runs
+from app.services import runs, unlisted
 from tests.support.nodes import Node
 
 ENTRY = {"name": "acme", "registry": "publisher/registry.json"}
@@ -57,12 +57,17 @@ POINTS: dict[str, Callable[[], None]] = {
     "after the merge, before the run ends": before(runs, "finish"),
     "after the run ended": after(runs, "finish"),
 }
+RETIREMENT_POINTS: dict[str, Callable[[], None]] = {
+    "before it is retired": before(ingestion.Ingestion, "_retire"),
+    "while it is retired": before(unlisted, "_retired_issue"),
+    "after it was retired": after(ingestion.Ingestion, "_retire"),
+}
 
 
 def main(mode: str, what: str, url: str, root: str) -> None:
     configure_logging("error")
     if mode == "crash":
-        POINTS[what]()
+        (POINTS | RETIREMENT_POINTS)[what]()
         ingest(url, Path(root))
         return
     children = [fork(url, Path(root)) for _ in range(int(what))]

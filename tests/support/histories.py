@@ -269,11 +269,13 @@ _edits = st.tuples(st.sampled_from(sorted(_EDITS)), _numbers, _numbers, _numbers
 
 @dataclass
 class Step:
-    """A publication, whether everything is read anew, and whether a shard is missing at first."""
+    """A publication, whether everything is read anew, whether a shard is missing at first, and whether the organization
+    had left its registry and been retired before."""
 
     publication: Publication
     full: bool = False
     broken: bool = False
+    retired: bool = False
 
 
 @st.composite
@@ -291,5 +293,6 @@ def histories(draw: st.DrawFn) -> list[Step]:
             draft.publication.registry = draw(registries)
         publication = draft.publication.copy()
         unusual = draw(st.integers(0, 9))
-        steps.append(Step(publication, full=unusual == 8, broken=unusual == 9 and bool(publication.shards)))
+        broken = unusual == 9 and bool(publication.shards)
+        steps.append(Step(publication, full=unusual == 8, broken=broken, retired=unusual in (6, 7)))
     return steps

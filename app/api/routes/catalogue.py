@@ -115,6 +115,13 @@ def _organization(found: OrganizationCount) -> dict[str, Any]:
             "sameAs": list(found.same_as) or None,
             "products": found.products,
             "offers": found.offers,
-            "feed": without_none({"appliedAt": found.merged_at, "verdict": found.verdict}),
+            "feed": without_none(
+                {
+                    "appliedAt": found.merged_at,
+                    "verdict": found.verdict,
+                    "unlistedSince": found.unlisted_since,
+                    "retiredAt": found.retired_at,
+                }
+            ),
         }
     )

@@ -1,7 +1,7 @@
 """Who wins each touched URN, what the catalogue holds of it, and what would vanish."""
 
 from app.db.merge.step import MergeStep
-from app.db.publication import MIN_DELETIONS_HELD, CategoriesLostError, ContentNeededError, DeletionsHeldError
+from app.db.publication import CategoriesLostError, ContentNeededError, DeletionsHeldError, are_too_many
 
 
 def find_winners(step: MergeStep) -> None:
@@ -83,5 +83,5 @@ def find_vanished(step: MergeStep, live: int) -> None:
     )
     count = step.execute("SELECT count(*) FROM vanished WHERE kind = :product").scalar_one()
     fraction = step.publication.max_delete_fraction
-    if count > MIN_DELETIONS_HELD and count > fraction * live and not step.publication.deletions_accepted:
+    if are_too_many(count, live, fraction) and not step.publication.deletions_accepted:
         raise DeletionsHeldError(count, live, fraction)

@@ -3,11 +3,15 @@
 from sqlalchemy import ARRAY, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.models.base import Base, Created, Hash, Identifier, PrimaryKey
+from app.db.models.base import Base, Created, Hash, Identifier, PrimaryKey, Time
 
 
 class Organization(Base):
-    """An organization of the mesh. A stub is known from its feed alone, until a registry describes it."""
+    """An organization of the mesh. A stub is known from its feed alone, until a registry describes it.
+
+    `unlisted_since` is when its ingestor's registry was first found without it, `retired_at` when all that it sold was
+    deleted for that; both are empty while the registry lists it.
+    """
 
     __tablename__ = "organizations"
 
@@ -25,6 +29,8 @@ class Organization(Base):
     content_hash: Mapped[Hash | None]
     created_at: Mapped[Created]
     updated_at: Mapped[Created]
+    unlisted_since: Mapped[Time | None]
+    retired_at: Mapped[Time | None]
 
 
 class Brand(Base):
