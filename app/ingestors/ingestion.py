@@ -139,7 +139,8 @@ class Ingestion:
         path = self._entry.registry
         if path is not None and "registry" in self._options.steps:
             try:
-                report = RegistryHandler(self._database, self._source, self._retirement_rule).ingest(self._start, path)
+                handler = RegistryHandler(self._database, self._source, self._retirement_rule)
+                report = handler.ingest(self._start, path, full=self._options.full)
             except SourceError as error:
                 stored = self._stored()
                 if not stored:

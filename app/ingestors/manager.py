@@ -9,7 +9,7 @@ import structlog
 from app.core.config import Settings, get_settings
 from app.db import schema
 from app.db.session import Database, LiveDatabase, connect, dry_run
-from app.ingestors.checks import EntryCheck, check_entries, has_updates
+from app.ingestors.checks import EntryCheck, check_entries, has_registry_updates, has_updates
 from app.ingestors.config import IngestionConfig, IngestorEntry, load_config, unlisted_entry
 from app.ingestors.handlers.reading import FeedRequest, document_limits
 from app.ingestors.handlers.staging import help_with
@@ -19,7 +19,7 @@ from app.ingestors.ingestion import Ingestion, Options, Step, ingest_vectors
 from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
 from app.net.urls import shown
-from app.services import feeds, losses, organizations, starts
+from app.services import feeds, losses, organizations, registries, starts
 from app.services.generations import Recipe
 from app.services.runs import worst
 from app.services.starts import Start
@@ -137,17 +137,20 @@ class IngestorManager:
             return help_with(self._database, entry.source(self._settings), run_id, request, state)
 
     def has_feed_updates(self, source_type: str, feed_path: str) -> bool:
-        """Whether the feed is another than the one in the catalogue, and than the one that was tried last. Raises
-        `SourceError` when that cannot be known now."""
+        """Whether the feed is another than the one in the catalogue, and than the one that was tried last; the same of
+        the path of a registry. Raises `SourceError` when that cannot be known now."""
+        entry = self._entry(source_type, None, feed_path)
         with self._database.transaction() as connection:
             organization = feeds.organization_of_path(connection, source_type, feed_path)
+            registry = registries.find(connection, entry.name, feed_path)
+        if registry is not None:
+            return has_registry_updates(self._database, entry, feed_path, self._settings)
         if organization is None:
             return True
-        entry = self._entry(source_type, None, feed_path)
         return has_updates(self._database, entry, organization, feed_path, self._settings)
 
     def check_feed_updates(self) -> list[EntryCheck]:
-        """Looks at every feed of the entries of `ingestion.yaml`."""
+        """Looks at every registry and feed of the entries of `ingestion.yaml`."""
         return check_entries(self._database, self._config.ingestion, self._settings)
 
     def _by_name(self, name: str | None, source_type: str) -> IngestorEntry | None:

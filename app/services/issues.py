@@ -1,15 +1,17 @@
 """What is wrong with registries and feeds, as brands and operators ask for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from app.cmp.issues import CODES
+from app.cmp.issues import CODES, Issue
 from app.cmp.urns import normalize_organization_urn
 from app.net.urls import shown
 
+OF_UNLISTED = ("organization-unlisted", "organization-retired")
+"""Codes of what is told of organizations that are not in their registry, and not of what stands in it."""
 _SHARDS = frozenset({"shard", "winner_shard"})
 
 
@@ -49,6 +51,32 @@ def listed(
         },
     )
     return [_told(row) | {"hint": CODES[row.code].remedy if row.code in CODES else ""} for row in rows]
+
+
+def insert_of_registry(connection: Connection, ingestor: str, found: Sequence[tuple[int | None, Issue]]) -> None:
+    """Stores what is wrong with a registry: pairs of organization id and issue."""
+    if not found:
+        return
+    connection.execute(
+        text("""
+            INSERT INTO issues (ingestor, organization_id, attempted, severity, code, position, path, message, value,
+                count)
+            VALUES (:ingestor, :organization, false, :severity, :code, :position, :path, :message, :value, 1)
+            """),
+        [
+            {
+                "ingestor": ingestor,
+                "organization": organization,
+                "severity": issue.severity,
+                "code": issue.code,
+                "position": issue.position,
+                "path": issue.path,
+                "message": issue.message,
+                "value": issue.value,
+            }
+            for organization, issue in found
+        ],
+    )
 
 
 def _told(row: Row[Any]) -> dict[str, Any]:

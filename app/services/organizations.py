@@ -11,7 +11,7 @@ from app.cmp.items import ItemContext
 from app.cmp.registry import OrganizationEntry, parse_registry
 from app.core.errors import DiscoveryNodeError
 from app.db.publication import Verdicts
-from app.services import categories
+from app.services import categories, issues
 
 
 class ForeignOrganizationError(DiscoveryNodeError):
@@ -53,11 +53,7 @@ def register(
     connection: Connection, ingestor: str, entries: Sequence[OrganizationEntry]
 ) -> dict[str, Registered | ForeignOrganizationError]:
     """Brings the organizations of a registry up to date, by URN. One that another ingestor registered is left alone,
-    unless that one's registry dropped it and it is retired. Registries of one ingestor are read one at a time."""
-    connection.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('registry ' || CAST(:ingestor AS text), 0))"),
-        {"ingestor": ingestor},
-    )
+    unless that one's registry dropped it and it is retired. The caller holds the lock of the ingestor's registries."""
     known = _lock_known(connection, [entry.urn for entry in entries])
     results: dict[str, Registered | ForeignOrganizationError] = {}
     changed: list[OrganizationEntry] = []
@@ -66,8 +62,7 @@ def register(
         if row is not None and not (row.is_stub or row.is_retired) and row.ingestor != ingestor:
             results[entry.urn] = ForeignOrganizationError(entry.urn, row.ingestor)
         elif row is not None and not row.is_stub and row.content_hash == entry.content_hash:
-            brands = Verdicts(read=len(entry.brands), unchanged=len(entry.brands))
-            results[entry.urn] = Registered(row.id, entry.urn, "unchanged", brands)
+            results[entry.urn] = unchanged(row.id, entry.urn, len(entry.brands))
         else:
             changed.append(entry)
     if changed:
@@ -164,39 +159,31 @@ def matching(
     return set(found.scalars())
 
 
-def record_issues(
-    connection: Connection, ingestor: str, issues: Sequence[tuple[int | None, Issue]], *, keep_unlisted: bool
-) -> None:
-    """Replaces what is wrong with an ingestor's registry: pairs of organization id and issue. A reading that cannot say
-    who left the registry keeps what was told of those."""
+def record_issues(connection: Connection, ingestor: str, found: Sequence[tuple[int | None, Issue]]) -> None:
+    """Replaces what is wrong with the entries of an ingestor's registry: pairs of organization id and issue. What is
+    told of organizations that left it stays."""
     connection.execute(
-        text("""
-            DELETE FROM issues WHERE ingestor = :ingestor AND feed_id IS NULL
-                AND NOT (:keep_unlisted AND code IN ('organization-unlisted', 'organization-retired'))
-            """),
-        {"ingestor": ingestor, "keep_unlisted": keep_unlisted},
+        text("DELETE FROM issues WHERE ingestor = :ingestor AND feed_id IS NULL AND code <> ALL(:kept)"),
+        {"ingestor": ingestor, "kept": list(issues.OF_UNLISTED)},
     )
-    if issues:
-        connection.execute(
-            text("""
-                INSERT INTO issues (ingestor, organization_id, attempted, severity, code, position, path, message,
-                    value, count)
-                VALUES (:ingestor, :organization, false, :severity, :code, :position, :path, :message, :value, 1)
-                """),
-            [
-                {
-                    "ingestor": ingestor,
-                    "organization": organization,
-                    "severity": issue.severity,
-                    "code": issue.code,
-                    "position": issue.position,
-                    "path": issue.path,
-                    "message": issue.message,
-                    "value": issue.value,
-                }
-                for organization, issue in issues
-            ],
-        )
+    issues.insert_of_registry(connection, ingestor, found)
+
+
+def unchanged(identity: int, urn: str, brands: int) -> Registered:
+    """An organization whose entry is as it was."""
+    return Registered(identity, urn, "unchanged", Verdicts(read=brands, unchanged=brands))
+
+
+def brand_counts(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """How many brands the registry lists of each organization that it lists any of."""
+    rows = connection.execute(
+        text("""
+            SELECT organization_id, count(*) FROM brands
+            WHERE organization_id = ANY(:ids) AND origin = 'registry' GROUP BY organization_id
+            """),
+        {"ids": ids},
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def _lock_known(connection: Connection, urns: list[str]) -> dict[str, Row[Any]]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from app.cmp.issues import Issue
 from app.core.errors import DiscoveryNodeError
 from app.db.publication import MergeReport, are_too_many
+from app.services import issues
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ def mark(connection: Connection, ingestor: str, listed: Collection[str]) -> None
             WITH back AS (
                 UPDATE organizations SET unlisted_since = NULL, retired_at = NULL
                 WHERE ingestor = :ingestor AND unlisted_since IS NOT NULL AND urn = ANY(:listed) RETURNING id)
-            DELETE FROM issues USING back WHERE issues.organization_id = back.id AND feed_id IS NULL
+            DELETE FROM issues USING back WHERE issues.organization_id = back.id AND code = ANY(:codes)
             """),
-        parameters,
+        parameters | {"codes": list(issues.OF_UNLISTED)},
     )
     connection.execute(
         text("""
@@ -109,9 +110,15 @@ def judge(connection: Connection, ingestor: str, rule: RetirementRule, *, is_who
     return Verdict(unlisted, [each for each in leaving if each.is_due and is_whole], None)
 
 
-def told(verdict: Verdict, path: str) -> list[tuple[int, Issue]]:
-    """The issues of organizations that are not in the registry at `path`: since when, and what becomes of them."""
-    return [(each.id, _issue(each, verdict, path)) for each in verdict.unlisted]
+def tell(connection: Connection, ingestor: str, verdict: Verdict, path: str) -> None:
+    """Replaces the issues of organizations that are not in the registry at `path`: since when, and what becomes of
+    them."""
+    connection.execute(
+        text("DELETE FROM issues WHERE ingestor = :ingestor AND code = ANY(:codes)"),
+        {"ingestor": ingestor, "codes": list(issues.OF_UNLISTED)},
+    )
+    found = [(each.id, _issue(each, verdict, path)) for each in verdict.unlisted]
+    issues.insert_of_registry(connection, ingestor, found)
 
 
 def retire(connection: Connection, organization_id: int, path: str) -> MergeReport | None:
@@ -124,7 +131,7 @@ def retire(connection: Connection, organization_id: int, path: str) -> MergeRepo
         text("""
             UPDATE organizations SET retired_at = now(), content_hash = NULL, updated_at = now()
             WHERE id = :organization AND unlisted_since IS NOT NULL AND retired_at IS NULL
-            RETURNING id, urn, ingestor, unlisted_since
+            RETURNING urn, ingestor, unlisted_since, retired_at
             """),
         bound,
     ).one_or_none()
@@ -135,12 +142,8 @@ def retire(connection: Connection, organization_id: int, path: str) -> MergeRepo
         getattr(report, kind).deleted = connection.execute(text(statement), bound).rowcount
     for statement in _FORGOTTEN:
         connection.execute(text(statement), bound)
-    issue = _retired_issue(row.urn, path, row.unlisted_since, datetime.now(UTC))
-    connection.execute(
-        _RETIRED_ISSUE,
-        bound | {"ingestor": row.ingestor, "severity": issue.severity, "code": issue.code, "message": issue.message,
-                 "value": issue.value},
-    )  # fmt: skip
+    issue = _retired_issue(row.urn, path, row.unlisted_since, row.retired_at)
+    issues.insert_of_registry(connection, row.ingestor, [(organization_id, issue)])
     return report
 
 
@@ -220,7 +223,3 @@ _FORGOTTEN = (
     WHERE organization_id = :organization
     """,
 )
-_RETIRED_ISSUE = text("""
-    INSERT INTO issues (ingestor, organization_id, attempted, severity, code, path, message, value, count)
-    VALUES (:ingestor, :organization, false, :severity, :code, '', :message, :value, 1)
-    """)

@@ -488,7 +488,7 @@ def test_another_ingestor_does_not_get_at_a_feed_by_its_path(node: Node, folder:
 
 
 def test_a_start_that_is_interrupted_is_failed(node: Node, folder: FeedFolder, monkeypatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     folder.publish([product(1)])

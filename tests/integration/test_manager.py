@@ -82,7 +82,7 @@ def test_a_feed_whose_check_breaks_hides_no_other(
     open_file = LocalSource.open
 
     def open_other(source: LocalSource, path: str) -> Any:
-        if "publisher" in path:
+        if "publisher/feed" in path:
             raise RuntimeError("out of order")
         return open_file(source, path)
 

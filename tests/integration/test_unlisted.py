@@ -258,6 +258,7 @@ def test_one_that_left_is_not_looked_after(node: Node, mesh: Mesh) -> None:
 
 def test_the_feed_of_a_retired_one_is_refused(node: Node, mesh: Mesh) -> None:
     retire(node, mesh)
+    assert not node.manager.has_feed_updates("local", str(mesh.feeds[ORGANIZATION].index))
     with node.database.transaction() as connection:
         connection.execute(text("DELETE FROM organizations WHERE urn = :urn"), {"urn": OTHER_ORGANIZATION})
     node.configure({"name": "acme", "feed_path": str(mesh.feeds[ORGANIZATION].index)})

@@ -23,7 +23,7 @@ from tests.support.feeds import ORGANIZATION
 CATALOGUE = ("registry", "feed")
 _EMPTIED = (
     "issues", "occurrences", "feed_shards", "feeds", "offers", "products", "product_groups", "brands",
-    "organization_categories", "categories", "runs", "starts", "organizations",
+    "organization_categories", "categories", "runs", "starts", "organizations", "registries",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from app.db.models.access import ApiKey, Secret
 from app.db.models.base import Base
 from app.db.models.catalogue import Offer, Product, ProductGroup
 from app.db.models.feeds import Feed, FeedShard, Issue, Occurrence
-from app.db.models.organizations import Brand, Category, Organization, OrganizationCategory
+from app.db.models.organizations import Brand, Category, Organization, OrganizationCategory, Registry
 from app.db.models.runs import Counter, Piece, Run, Start, Worker
 from app.db.models.schedules import BeatSlot, Schedule
 from app.db.models.vectors import IndexGeneration
@@ -27,6 +27,7 @@ __all__ = [
     "Piece",
     "Product",
     "ProductGroup",
+    "Registry",
     "Run",
     "Schedule",
     "Secret",

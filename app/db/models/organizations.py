@@ -1,9 +1,24 @@
 """Who sells: organizations, their brands, and the categories of everything."""
 
+from typing import Any
+
 from sqlalchemy import ARRAY, ForeignKey, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.models.base import Base, Created, Hash, Identifier, PrimaryKey, Time
+
+
+class Registry(Base):
+    """The registry that an ingestor read last. `seen` is a `SeenRegistry`: which version of it the organizations are
+    of, and what its source said of that."""
+
+    __tablename__ = "registries"
+
+    ingestor: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    seen: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    updated_at: Mapped[Created]
 
 
 class Organization(Base):

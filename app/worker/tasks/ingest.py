@@ -157,9 +157,10 @@ def trigger_all() -> int:
 
 def _trigger(check: EntryCheck) -> int:
     entry = check.entry
-    if not (check.is_new or check.changed):
+    if not (check.is_new or check.is_due or check.changed):
         return 0
-    only = None if check.is_new or entry.feed_path is not None else sorted(check.changed)
+    is_whole = check.is_new or check.is_due or entry.feed_path is not None
+    only = None if is_whole else sorted(check.changed)
     ingest_all.delay(entry.name, entry.source_type, entry.registry, entry.feed_path, organizations=only)
     return 1
 
