@@ -118,12 +118,22 @@ class Ingestion:
         if "feed" in self._options.steps and self._entry.feed_path is not None:
             owner = self._owner_of_feed(self._entry.feed_path, targets)
             return [owner, *(replace(target, has_feed=False) for target in targets if target.urn != owner.urn)]
-        if "feed" in self._options.steps and not targets:
-            raise ProcessingError(
-                f"The registry of the ingestor {self._entry.name!r} was never read, so its feeds are not known",
-                remedy="Ingest it without --only, or with --only registry first.",
-            )
+        if "feed" in self._options.steps and not targets and self._unlisted is None:
+            raise self._unknown()
         return targets
+
+    def _unknown(self) -> ProcessingError:
+        """Why there is no feed to read."""
+        if self._options.organizations is not None and self._stored():
+            return ProcessingError(
+                f"{', '.join(sorted(self._options.organizations))}: not in the registry of the ingestor "
+                f"{self._entry.name!r}, or left out by its filter",
+                remedy="Read the registry first, or change the filter.",
+            )
+        return ProcessingError(
+            f"The registry of the ingestor {self._entry.name!r} was never read, so its feeds are not known",
+            remedy="Ingest it without --only, or with --only registry first.",
+        )
 
     def _leaving(self) -> list[_Target]:
         """The organizations to retire, since they left the registry; or why none is."""
@@ -191,8 +201,8 @@ class Ingestion:
             urn = self._organization_named_by(path)
         except (SourceError, ValidationError) as unread:
             with self._database.transaction() as connection:
-                known = feeds.organization_of_path(connection, self._entry.source_type, path)
-            return _Target(None, known, error=None if known else unread)
+                known = feeds.read_at(connection, self._entry.source_type, path)
+            return _Target(None, known and known.organization_id, error=None if known else unread)
         for target in targets:
             if target.urn == urn:
                 return target

@@ -1,6 +1,7 @@
 """The way in: every ingestion, from the command line or from a worker, is started here."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import IngestorInfo, IngestReport, RunReport
 from app.net.urls import shown
 from app.services import feeds, losses, organizations, registries, starts
+from app.services.feeds import KnownFeed
 from app.services.generations import Recipe
 from app.services.runs import worst
 from app.services.starts import Start
@@ -80,9 +82,11 @@ class IngestorManager:
     ) -> IngestReport:  # fmt: skip
         """Reads a registry, the feeds of its organizations or the one that is named, and brings the search index in
         step. The held publication of the fingerprint `released` is let through."""
-        entry = self._entry(source_type, registry_path, feed_path, ingestor)
         only = frozenset(organizations) if organizations is not None else None
-        return self._ingest([entry], Options(organizations=only, released=released), start)
+        options = Options(organizations=only, released=released)
+        if registry_path is None and feed_path is not None:
+            return self._ingest_path(source_type, feed_path, ingestor, options, start)
+        return self._ingest([self._entry(source_type, registry_path, feed_path, ingestor)], options, start)
 
     def ingest_registry(
         self, source_type: str, registry_path: str, *, ingestor: str | None = None, start: Start | None = None
@@ -96,8 +100,7 @@ class IngestorManager:
         start: Start | None = None,
     ) -> IngestReport:  # fmt: skip
         """Reads one feed; with the step `vector` the search index follows."""
-        entry = self._entry(source_type, None, feed_path, ingestor)
-        return self._ingest([entry], Options(steps=steps), start)
+        return self._ingest_path(source_type, feed_path, ingestor, Options(steps=steps), start)
 
     def ingest_vector(
         self, source_type: str, registry_path: str | None = None, *, ingestor: str | None = None,
@@ -139,25 +142,64 @@ class IngestorManager:
     def has_feed_updates(self, source_type: str, feed_path: str) -> bool:
         """Whether the feed is another than the one in the catalogue, and than the one that was tried last; the same of
         the path of a registry. Raises `SourceError` when that cannot be known now."""
-        entry = self._entry(source_type, None, feed_path)
+        leading = self._leading_to(source_type, feed_path)
+        entry = leading[0] if leading else self._entry(source_type, None, feed_path)
         with self._database.transaction() as connection:
-            organization = feeds.organization_of_path(connection, source_type, feed_path)
+            known = feeds.read_at(connection, source_type, feed_path)
             registry = registries.find(connection, entry.name, feed_path)
         if registry is not None:
             return has_registry_updates(self._database, entry, feed_path, self._settings)
-        if organization is None:
+        if known is None:
             return True
-        return has_updates(self._database, entry, organization, feed_path, self._settings)
+        return has_updates(self._database, entry, known.organization_id, feed_path, self._settings)
 
     def check_feed_updates(self) -> list[EntryCheck]:
         """Looks at every registry and feed of the entries of `ingestion.yaml`."""
         return check_entries(self._database, self._config.ingestion, self._settings)
 
-    def _by_name(self, name: str | None, source_type: str) -> IngestorEntry | None:
-        if not (self._given_config or self._settings.ingestion_config_path.exists()):
+    def _ingest_path(
+        self, source_type: str, feed_path: str, ingestor: str | None, options: Options, start: Start | None
+    ) -> IngestReport:
+        """Ingests a feed by its path: through the entry whose registry led to it, if that is the ingestor asked for."""
+        leading = self._leading_to(source_type, feed_path)
+        if leading is None or ingestor not in (None, leading[0].name):
+            return self._ingest([self._entry(source_type, None, feed_path, ingestor)], options, start)
+        entry, feed = leading
+        return self._ingest([entry], replace(options, organizations=frozenset({feed.organization_urn})), start)
+
+    def _leading_to(self, source_type: str, feed_path: str) -> tuple[IngestorEntry, KnownFeed] | None:
+        """The entry whose registry led to a feed, if its path is not an entry's own. As it is: with the path among its
+        own, the entry's credentials would be shown to whatever server a registry names."""
+        if self._listed(source_type, None, feed_path) is not None:
             return None
-        named = (entry for entry in self._config.ingestion if (entry.name, entry.source_type) == (name, source_type))
+        entries = {
+            entry.name: entry
+            for entry in self._entries()
+            if entry.source_type == source_type and entry.registry is not None and entry.feed_path is None
+        }
+        with self._database.transaction() as connection:
+            known = feeds.read_at(connection, source_type, feed_path)
+            if known is None or known.ingestor not in entries:
+                known = feeds.registered_at(connection, list(entries), feed_path)
+        return None if known is None else (entries[known.ingestor], known)
+
+    def _entries(self) -> Sequence[IngestorEntry]:
+        """The entries of `ingestion.yaml`, if there is one."""
+        is_there = self._given_config or self._settings.ingestion_config_path.exists()
+        return self._config.ingestion if is_there else []
+
+    def _by_name(self, name: str | None, source_type: str) -> IngestorEntry | None:
+        named = (entry for entry in self._entries() if (entry.name, entry.source_type) == (name, source_type))
         return next(named, None)
+
+    def _listed(
+        self, source_type: str, registry: str | None, feed_path: str | None, name: str | None = None
+    ) -> IngestorEntry | None:
+        """The entry that has one of these paths, that of the name first."""
+        for entry in sorted(self._entries(), key=lambda entry: entry.name != name):
+            if entry.source_type == source_type and entry.reads(registry, feed_path):
+                return entry
+        return None
 
     def _entry(
         self, source_type: str, registry: str | None, feed_path: str | None, name: str | None = None
@@ -165,12 +207,11 @@ class IngestorManager:
         """An entry that reads these paths: with the options of the one in `ingestion.yaml` that has one of them, that
         of the name first, else without options. A relative path is relative to the folder of `ingestion.yaml`, if it
         leads somewhere from there, else to the working folder."""
+        if entry := self._listed(source_type, registry, feed_path, name):
+            paths = {"registry": registry, "feed_path": feed_path}
+            return entry.model_copy(update={"name": name or entry.name, **paths})
         root = None
         if self._given_config or self._settings.ingestion_config_path.exists():
-            for entry in sorted(self._config.ingestion, key=lambda entry: entry.name != name):
-                if entry.source_type == source_type and entry.reads(registry, feed_path):
-                    paths = {"registry": registry, "feed_path": feed_path}
-                    return entry.model_copy(update={"name": name or entry.name, **paths})
             folder = self._settings.ingestion_config_path.resolve().parent
             is_local = source_type == "local"
             root = folder if is_local and (folder / (registry or feed_path or "")).exists() else None

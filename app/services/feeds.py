@@ -52,7 +52,7 @@ class KnownItem(NamedTuple):
 
 
 class KnownFeed(NamedTuple):
-    """A feed that was read, or tried to be."""
+    """A feed that was read, or tried to be, or that a registry names; whose it is, and through which ingestor."""
 
     ingestor: str
     organization_id: int
@@ -170,10 +170,26 @@ def mark_current(connection: Connection, feed_id: int) -> None:
     )
 
 
-def organization_of_path(connection: Connection, source_type: str, path: str) -> int | None:
-    """The organization whose feed was last read at `path`."""
-    identity: int | None = connection.execute(
-        text("SELECT organization_id FROM feeds WHERE source_type = :source_type AND path = :path ORDER BY id LIMIT 1"),
+def read_at(connection: Connection, source_type: str, path: str) -> KnownFeed | None:
+    """The feed that was last read at `path`."""
+    row = connection.execute(
+        text("""
+            SELECT f.ingestor, f.organization_id, o.urn, f.path
+            FROM feeds f JOIN organizations o ON o.id = f.organization_id
+            WHERE f.source_type = :source_type AND f.path = :path ORDER BY f.id LIMIT 1
+            """),
         {"source_type": source_type, "path": path},
-    ).scalar_one_or_none()
-    return identity
+    ).one_or_none()
+    return None if row is None else KnownFeed(*row)
+
+
+def registered_at(connection: Connection, ingestors: Sequence[str], url: str) -> KnownFeed | None:
+    """The feed that a registry of one of these ingestors says is at `url`, read or not."""
+    row = connection.execute(
+        text("""
+            SELECT ingestor, id, urn, feed_url FROM organizations
+            WHERE ingestor = ANY(:ingestors) AND feed_url = :url AND unlisted_since IS NULL ORDER BY id LIMIT 1
+            """),
+        {"ingestors": list(ingestors), "url": url},
+    ).one_or_none()
+    return None if row is None else KnownFeed(*row)
