@@ -64,7 +64,7 @@ def _p95(values: list[float]) -> float:
 
 
 def _fill(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
-    seeds = embedder.embed(texts)
+    seeds = embedder.embed(texts).vectors
     noise = np.random.default_rng(1)
     opened = generations.open_generation(database, Recipe(lambda variant: embedder))
     index = opened.generation.index

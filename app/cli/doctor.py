@@ -19,6 +19,7 @@ from app.core.logging import configure_logging
 from app.db import schema
 from app.db.session import LiveDatabase, connect
 from app.ingestors.config import IngestorEntry, load_config
+from app.net.urls import shown
 from app.services import generations, vectors
 from app.vectors.embedders import create_embedder
 from app.vectors.indexes.pgvector import require_version
@@ -28,6 +29,7 @@ _MARKS: dict[State, tuple[str, str]] = {
     "note": ("note", "yellow"),
     "broken": ("broken", "bold red"),
 }
+_PATIENCE = 10.0  # seconds for an embedding service
 _GIB = 1024**3
 _LEAST_DISK = _GIB
 _LITTLE_DISK = 5 * _GIB
@@ -140,7 +142,7 @@ def _pgvector_version(connection: Connection) -> str:
 def _index(database: LiveDatabase, settings: Settings) -> Finding:
     """How far the search index is behind the catalogue."""
     with _reported("search index") as result:
-        report = vectors.count_outdated(database, generations.configured(settings), None)
+        report = vectors.count_outdated(database, generations.configured(settings, patience=_PATIENCE), None)
         if report.pending:
             told = f"{counted(report.pending, 'product')} to be indexed"
             result.append(Finding("note", "search index", told, "Run `discovery-node ingest --only vector`."))
@@ -151,10 +153,11 @@ def _index(database: LiveDatabase, settings: Settings) -> Finding:
 
 def _model(settings: Settings) -> Finding:
     with _reported("embedding model") as result:
-        embedder = create_embedder(settings)
+        embedder = create_embedder(settings, patience=_PATIENCE)
         embedder.embed(["a cup of coffee"])
         identity = embedder.identity
-        told = f"{identity.model} ({identity.provider}, {identity.variant}, {identity.dimensions} dimensions) works"
+        place = shown(settings.embedding_base_url) if identity.provider == "openai" else identity.variant
+        told = f"{identity.model} ({identity.provider}, {place}, {identity.dimensions} dimensions) works"
         result.append(Finding("ok", "embedding model", told))
     return result[0]
 

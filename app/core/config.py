@@ -66,8 +66,13 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("VECTOR_PROVIDER", "chosen_vector_provider")
     )
 
-    embedding_provider: Literal["local"] = "local"
+    embedding_provider: Literal["local", "openai"] = "local"
     embedding_model_path: Path | None = None
+    embedding_base_url: str = Field("https://api.openai.com/v1", pattern=r"^https?://[^\s#]+$")
+    embedding_model: str | None = None
+    embedding_api_key: SecretStr | None = None
+    embedding_dimensions: int | None = Field(None, ge=1, le=4000)
+    embedding_batch_size: int = Field(64, ge=1, le=2048)
 
     contact: str = Field("no contact given", pattern=r"^[ -~]+$", max_length=200)
     allowed_private_hosts: str = ""
@@ -103,6 +108,12 @@ class Settings(BaseSettings):
     def _pinecone_is_complete(self) -> Self:
         if self.chosen_vector_provider == "pinecone" and not self._has_pinecone:
             raise ValueError("VECTOR_PROVIDER=pinecone needs PINECONE_API_KEY and both of its indexes")
+        return self
+
+    @model_validator(mode="after")
+    def _embedding_service_is_complete(self) -> Self:
+        if self.embedding_provider == "openai" and not (self.embedding_model and self.embedding_dimensions):
+            raise ValueError("EMBEDDING_PROVIDER=openai needs EMBEDDING_MODEL and EMBEDDING_DIMENSIONS")
         return self
 
     @property

@@ -27,6 +27,7 @@ from app.services.organizations import ForeignOrganizationError, Registered
 from app.services.runs import EndedRun, OrganizationBusyError, Run
 from app.services.starts import LeaseLostError, Start, Status
 from app.services.unlisted import RetirementRule, RetirementsHeldError, Verdict
+from app.vectors.embedders import EmbeddingUnavailableError
 
 log = structlog.get_logger()
 
@@ -406,9 +407,10 @@ def _degrade(report: RunReport, step: Step, told: str) -> None:
 
 
 def _is_transient(error: Exception) -> bool:
-    """Whether the same may go well in a while: what cannot be reached, what keeps changing, a database that is full or
-    busy."""
-    return is_passing(error) or (isinstance(error, IngestorError) and error.transient)
+    """Whether the same may go well in a while: what cannot be reached, what keeps changing, an embedding service or a
+    database that is full or busy."""
+    is_busy = isinstance(error, EmbeddingUnavailableError)
+    return is_passing(error) or is_busy or (isinstance(error, IngestorError) and error.transient)
 
 
 def _from_registry(report: RegistryReport) -> list[_Target]:

@@ -86,6 +86,15 @@ class Answer:
         with _translated(self.url, self._wait):
             yield from self._response.iter_stream()
 
+    def read(self, at_most: int) -> bytes:
+        """The whole body. Raises `NetworkError` when it is larger."""
+        body = bytearray()
+        for chunk in self.chunks():
+            body += chunk
+            if len(body) > at_most:
+                raise NetworkError(f"{urls.shown(self.url)}: the answer has more than {at_most:,} bytes")
+        return bytes(body)
+
     def finish(self) -> None:
         """Makes the connection fit for the next request, if the answer has no body."""
         if self.has_no_body:
@@ -125,16 +134,16 @@ class Door:
     @contextmanager
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str], credentials: Credentials, until: float,
-        follow: bool = True,
+        follow: bool = True, body: bytes | None = None,
     ) -> Iterator[Answer]:  # fmt: skip
-        """The answer to a request without a body, after redirects unless they are not to be followed; all of it has to
-        be there at `until`, on the monotonic clock. Raises `NetworkError`."""
+        """The answer to a request, after redirects unless they are not to be followed; all of it has to be there at
+        `until`, on the monotonic clock. What has a `body` is sent to this URL alone. Raises `NetworkError`."""
         target = urls.parse(url, WEB)
         wait = _Wait(self._policy, until)
         secrets = credentials.for_origin(urls.origin(target))
         for _ in range(MAX_REDIRECTS + 1):
-            with self._sent(method, target, {**headers, **secrets}, wait) as answer:
-                if answer.status not in _REDIRECTS or not follow:
+            with self._sent(method, target, {**headers, **secrets}, body, wait) as answer:
+                if answer.status not in _REDIRECTS or not follow or body is not None:
                     yield answer
                     return
                 following = _redirected(answer)
@@ -149,10 +158,12 @@ class Door:
         self._pool.close()
 
     @contextmanager
-    def _sent(self, method: str, url: httpx2.URL, headers: Mapping[str, str], wait: _Wait) -> Iterator[Answer]:
+    def _sent(
+        self, method: str, url: httpx2.URL, headers: Mapping[str, str], body: bytes | None, wait: _Wait
+    ) -> Iterator[Answer]:
         with self._slots.one(url, wait.until), _deadline(wait) as limit:
             with _translated(url, wait):
-                response = self._pool.handle_request(self._request(method, url, headers))
+                response = self._pool.handle_request(self._request(method, url, headers, body))
             try:
                 wait.has_headers = True
                 deadline.set(limit)
@@ -161,7 +172,9 @@ class Door:
                 response.close()
                 wait.has_headers = False
 
-    def _request(self, method: str, url: httpx2.URL, headers: Mapping[str, str]) -> httpcore2.Request:
+    def _request(
+        self, method: str, url: httpx2.URL, headers: Mapping[str, str], body: bytes | None
+    ) -> httpcore2.Request:
         policy = self._policy
         timeouts = {
             "connect": policy.connect_timeout, "read": policy.stall_timeout, "write": policy.stall_timeout,
@@ -170,8 +183,10 @@ class Door:
         host = url.netloc.decode("ascii")
         sent = httpx2.Headers({"Host": host, "User-Agent": policy.user_agent})
         sent.update(headers)
+        if body is not None:
+            sent["Content-Length"] = str(len(body))
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        return httpcore2.Request(method, target, headers=sent.raw, extensions={"timeout": timeouts})
+        return httpcore2.Request(method, target, headers=sent.raw, content=body, extensions={"timeout": timeouts})
 
 
 @cache

@@ -21,7 +21,8 @@ from app.core.config import Settings
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
 from app.vectors import embedders, indexes
-from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
+from app.vectors.embedders import PATIENCE, Embedder, EmbedderIdentity, Variant
+from app.vectors.embedders.probe import is_identity
 from app.vectors.indexes.base import Index
 
 log = structlog.get_logger()
@@ -31,6 +32,9 @@ TEXT_RECIPE = 1
 
 GRACE = 3600
 """Seconds that a retired generation stays for searches with its model."""
+
+QUERY_PATIENCE = 3.0
+"""Seconds that somebody who searches waits for the vector of the query."""
 
 Status = Literal["live", "building", "retired", "dropping"]
 _CURRENT: Collection[Status | None] = ("live", "building")
@@ -92,12 +96,12 @@ class Generation:
 
     def is_of(self, embedder: Embedder, place: Mapping[str, str]) -> bool:
         """Whether it is the one that an embedder and a place make."""
-        return self.identity == generation_identity(embedder.identity, place)
+        wanted = generation_identity(embedder.identity, place)
+        return wanted | {"weights": self.identity.get("weights")} == self.identity and self.understands(embedder)
 
     def understands(self, embedder: Embedder) -> bool:
         """Whether the embedder's vectors can be compared with those in it."""
-        wanted = asdict(embedder.identity)
-        return wanted == {name: self.identity.get(name) for name in wanted}
+        return is_identity(self.identity, embedder.identity)
 
 
 @dataclass(frozen=True)
@@ -108,20 +112,27 @@ class OpenGeneration:
     embedder: Embedder
 
 
-def configured(settings: Settings) -> Recipe:
-    """What generations of these settings are made of. Raises `ConfigurationError` for an index there is not."""
+def configured(settings: Settings, *, patience: float = PATIENCE) -> Recipe:
+    """What generations of these settings are made of; a call of an embedder may take so many seconds. Raises
+    `ConfigurationError` for an index there is not."""
     if settings.vector_provider != "pgvector":
         raise ConfigurationError(
             f"VECTOR_PROVIDER={settings.vector_provider} is not supported by this version",
             remedy="Set VECTOR_PROVIDER=pgvector: the index is then kept in PostgreSQL.",
         )
-    return Recipe(partial(_embedder, settings), made_with=embedders.made_with(settings))
+    return Recipe(partial(_embedder, settings, patience=patience), made_with=embedders.made_with(settings))
 
 
 @lru_cache(maxsize=8)
-def _embedder(settings: Settings, variant: Variant | None) -> Embedder:
+def _embedder(settings: Settings, variant: Variant | None, *, patience: float = PATIENCE) -> Embedder:
     """One embedder for all who ask with the same settings, since it keeps its model."""
-    return embedders.create_embedder(settings, variant)
+    return embedders.create_embedder(settings, variant, patience=patience)
+
+
+def _query_embedder(settings: Settings, variant: Variant | None) -> Embedder:
+    """The same for somebody who waits. A model of this machine is not waited for, and is shared."""
+    patience = QUERY_PATIENCE if embedders.is_service(settings) else PATIENCE
+    return _embedder(settings, variant, patience=patience)
 
 
 def query_embedder(connection: Connection, settings: Settings) -> Embedder:
@@ -129,16 +140,16 @@ def query_embedder(connection: Connection, settings: Settings) -> Embedder:
     which `searched_generation` may still find an index."""
     live = live_generation(connection)
     if live is None:
-        return _embedder(settings, None)
+        return _query_embedder(settings, None)
     origin = {"embedding_provider": live.identity["provider"]} | (live.made_with or {})
-    for attempt in embedders.attempts(settings, origin):
+    for attempt in dict.fromkeys(embedders.attempts(settings, origin)):
         try:
-            embedder = _embedder(attempt, live.identity["variant"])
+            embedder = _query_embedder(attempt, live.identity["variant"])
             if live.understands(embedder):
                 return embedder
         except (embedders.EmbeddingError, ConfigurationError) as error:
             log.debug("not the live index's model", error=str(error))
-    return _embedder(settings, None)
+    return _query_embedder(settings, None)
 
 
 def generation_identity(embedder: EmbedderIdentity, place: Mapping[str, str]) -> dict[str, Any]:

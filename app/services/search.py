@@ -222,7 +222,7 @@ def _ranked(
     if generation is None:
         return []
     condition = Condition(scope.products, scope.parameters, scope.is_filter)
-    found = generation.index.candidates(connection, query, embedder.embed([query])[0], condition, depth)
+    found = generation.index.candidates(connection, query, embedder.embed([query]).vectors[0], condition, depth)
     return reciprocal_rank_fusion([found.dense, found.text])
 
 

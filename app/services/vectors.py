@@ -233,7 +233,7 @@ def _entries(embedder: Embedder, products: Sequence[PendingProduct]) -> list[Ent
         each.text_hash: search_text(each.name, each.brand_name, each.description)
         for each in products if each.twin is None
     }  # fmt: skip
-    vectors = dict(zip(new, embedder.embed(list(new.values())), strict=True)) if new else {}
+    vectors = dict(zip(new, embedder.embed(list(new.values())).vectors, strict=True)) if new else {}
     good = {text_hash for text_hash, vector in vectors.items() if np.isfinite(vector).all()}
     return [
         Entry(each, vectors.get(each.text_hash) if each.twin is None else None)

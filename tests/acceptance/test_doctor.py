@@ -9,7 +9,9 @@ from app.db.session import LiveDatabase
 from app.services import messages
 from app.services.messages import Wanted
 from tests.acceptance.conftest import CommandLine
+from tests.support.embedding_service import DIMENSIONS, KEY, MODEL, EmbeddingService
 from tests.support.processes import processes, until
+from tests.support.web import WebServer
 
 NOWHERE = {"CELERY_BROKER_URL": "redis://:secret@127.0.0.1:1/0", "CELERY_RESULT_BACKEND": "redis://127.0.0.1:1/1"}
 
@@ -39,6 +41,23 @@ def test_what_was_never_used_is_not_broken(command: CommandLine, database_url: s
     assert "note   beat: none ever" in told
     assert "All is well." in told
     assert "secret" not in told
+
+
+def test_an_embedding_service_is_tried(command: CommandLine, database_url: str) -> None:
+    (command.folder / "ingestion.yaml").write_text("ingestion: []")
+    with WebServer(EmbeddingService()) as server:
+        asked = {
+            "EMBEDDING_PROVIDER": "openai", "EMBEDDING_BASE_URL": f"{server.url}/v1", "EMBEDDING_MODEL": MODEL,
+            "EMBEDDING_DIMENSIONS": str(DIMENSIONS), "EMBEDDING_API_KEY": KEY,
+            "ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{server.port}",
+        }  # fmt: skip
+        told = in_one_line(command.done("doctor", DATABASE_URL=database_url, **NOWHERE, **asked))
+        assert f"ok embedding model: {MODEL} (openai, {server.url}/v1, {DIMENSIONS} dimensions) works" in told
+        wrong = command("doctor", DATABASE_URL=database_url, **NOWHERE, **asked | {"EMBEDDING_API_KEY": "sk-wrong"})
+    assert wrong.returncode == 1
+    assert "broken embedding model" in wrong.stdout
+    assert "Check EMBEDDING_API_KEY" in wrong.stdout
+    assert "sk-" not in told + wrong.stdout + wrong.stderr
 
 
 def test_what_is_missing_is_told_where_tasks_were_sent(

@@ -81,6 +81,33 @@ def test_a_request_is_answered_and_says_who_asks(serve, open_door) -> None:
     assert asked.headers["host"] == f"127.0.0.1:{server.port}"
 
 
+def test_a_body_is_sent_and_goes_nowhere_else(serve, open_door) -> None:
+    server = serve(lambda exchange: exchange.reply(307, b"there", location="/other") if exchange.body else None)
+    through = open_door(policy())
+    for body in (b"a question", b"x" * 300_000):
+        with through.request(
+            "POST", server.url + "/ask", headers={}, credentials=Credentials(), until=time.monotonic() + 5, body=body
+        ) as answer:
+            assert (answer.status, answer.read(5)) == (307, b"there")
+        assert server.requests[-1].body == body
+    assert server.asked == [("POST", "/ask")] * 2
+    assert server.connections == 1
+
+
+def test_an_answer_is_read_up_to_what_is_expected(serve, open_door) -> None:
+    server = serve(hello)
+    through = open_door(policy())
+    for limit, is_read in ((5, True), (4, False)):
+        with through.request(
+            "GET", server.url, headers={}, credentials=Credentials(), until=time.monotonic() + 5
+        ) as answer:
+            if is_read:
+                assert answer.read(limit) == b"hello"
+            else:
+                with pytest.raises(NetworkError, match="more than 4 bytes"):
+                    answer.read(limit)
+
+
 def test_connections_are_kept(serve, open_door) -> None:
     server, through = serve(hello), open_door(policy())
     for _ in range(5):

@@ -185,7 +185,7 @@ def test_a_text_that_no_vector_is_found_for_does_not_hold_up_the_others(publish,
     class Broken(HashEmbedder):
         def embed(self, texts: Sequence[str]):
             found = super().embed(texts)
-            found[[text.startswith("Lamp 1") for text in texts]] = np.nan
+            found.vectors[[text.startswith("Lamp 1") for text in texts]] = np.nan
             return found
 
     assert rebuilt(database, Broken(model="better")).is_live

@@ -187,7 +187,7 @@ def test_a_vector_that_is_not_finite_fails_its_text_alone(node, publish, databas
     class Broken(HashEmbedder):
         def embed(self, texts: Sequence[str]):
             found = super().embed(texts)
-            found[[text.startswith("Lamp 1") for text in texts]] = np.nan
+            found.vectors[[text.startswith("Lamp 1") for text in texts]] = np.nan
             return found
 
     report = VectorHandler(database, settings, create=factory(Broken())).run()

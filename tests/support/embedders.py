@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.db.session import LiveDatabase
 from app.services.generations import Recipe
-from app.vectors.embedders import Embedder, EmbedderIdentity, Variant
+from app.vectors.embedders import Embedded, Embedder, EmbedderIdentity, Variant
 
 DIMENSIONS = 16
 
@@ -26,9 +26,9 @@ class HashEmbedder:
     def texts(self) -> list[str]:
         return [text for call in self.calls for text in call]
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[str]) -> Embedded:
         self.calls.append(list(texts))
-        return np.array([direction(text) for text in texts], np.float32).reshape(-1, DIMENSIONS)
+        return Embedded(np.array([direction(text) for text in texts], np.float32).reshape(-1, DIMENSIONS))
 
 
 def direction(text: str) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ class Exchange:
     method: str
     target: str
     headers: Mapping[str, str]
+    body: bytes = b""
     keep: bool = True
 
     @property
@@ -133,6 +134,7 @@ class _Handler(socketserver.BaseRequestHandler):
                 if head is None:
                     return
                 exchange = _parsed(web, connection, head)
+                exchange.body, rest = _read_body(connection, rest, int(exchange.headers.get("content-length", "0")))
                 web.answer(exchange)
                 if not exchange.keep:
                     return
@@ -146,6 +148,12 @@ def _read_head(connection: socket.socket, data: bytes) -> tuple[bytes | None, by
         data += piece
     head, _, rest = data.partition(b"\r\n\r\n")
     return head, rest
+
+
+def _read_body(connection: socket.socket, data: bytes, length: int) -> tuple[bytes, bytes]:
+    while len(data) < length and (piece := connection.recv(65536)):
+        data += piece
+    return data[:length], data[length:]
 
 
 def _parsed(web: WebServer, connection: socket.socket, head: bytes) -> Exchange:

@@ -1,25 +1,63 @@
 """Embedders by provider, each behind the `Embedder` protocol."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from app.core.config import Settings
-from app.vectors.embedders.base import Embedder, EmbedderIdentity, EmbeddingError, Variant
+from app.vectors.embedders.base import (
+    Embedded,
+    Embedder,
+    EmbedderIdentity,
+    EmbeddingError,
+    EmbeddingUnavailableError,
+    Variant,
+)
 from app.vectors.embedders.local import LocalEmbedder
+from app.vectors.embedders.openai import PATIENCE, OpenAIEmbedder
 from app.vectors.embedders.origin import attempts, made_with
 
-__all__ = ["Embedder", "EmbedderIdentity", "EmbeddingError", "Variant", "attempts", "create_embedder", "made_with"]
+__all__ = [
+    "PATIENCE",
+    "Embedded",
+    "Embedder",
+    "EmbedderIdentity",
+    "EmbeddingError",
+    "EmbeddingUnavailableError",
+    "Variant",
+    "attempts",
+    "create_embedder",
+    "is_service",
+    "made_with",
+]
 
 
-def _local(settings: Settings, variant: Variant | None) -> Embedder:
+def _local(settings: Settings, variant: Variant | None, _patience: float) -> Embedder:
     return LocalEmbedder(settings.embedding_model_path, variant)
 
 
-_PROVIDERS: Mapping[str, Callable[[Settings, Variant | None], Embedder]] = {"local": _local}
+def _openai(settings: Settings, _variant: Variant | None, patience: float) -> Embedder:
+    return _shared(settings, patience)
 
 
-def create_embedder(settings: Settings, variant: Variant | None = None) -> Embedder:
-    """The embedder the settings name. A generation passes its `variant`; without one the CPU decides.
+@lru_cache(maxsize=8)
+def _shared(settings: Settings, patience: float) -> OpenAIEmbedder:
+    """A service is asked what it is once for all variants, and its load is known to all who add to it."""
+    return OpenAIEmbedder(settings, patience=patience)
 
-    Raises `EmbeddingError` when there is no model. The model itself is loaded by the first text.
+
+def is_service(settings: Settings) -> bool:
+    """Whether embedders of these settings wait for others."""
+    return settings.embedding_provider != "local"
+
+
+_PROVIDERS: Mapping[str, Callable[[Settings, Variant | None, float], Embedder]] = {"local": _local, "openai": _openai}
+
+
+def create_embedder(settings: Settings, variant: Variant | None = None, *, patience: float = PATIENCE) -> Embedder:
+    """The embedder the settings name. A generation passes its `variant`; without one the CPU decides. `patience` is how
+    many seconds a call may wait for a service.
+
+    Raises `EmbeddingError` when there is no model, `ConfigurationError` for wrong settings. The model itself is loaded,
+    or the service asked, by the first text.
     """
-    return _PROVIDERS[settings.embedding_provider](settings, variant)
+    return _PROVIDERS[settings.embedding_provider](settings, variant, patience)

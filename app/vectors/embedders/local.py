@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from app.vectors.embedders.base import EmbedderIdentity, EmbeddingError, Variant
+from app.vectors.embedders.base import Embedded, EmbedderIdentity, EmbeddingError, Variant
 from app.vectors.embedders.minilm import (
     DIMENSIONS,
     MAX_TOKENS,
@@ -65,8 +65,8 @@ class LocalEmbedder:
             max_tokens=MAX_TOKENS,
         )
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See `Embedder`. The longest texts start first, so that the threads end together."""
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """See `Embedder`; none is refused. The longest texts start first, so that the threads end together."""
         model = self.loaded()
         vectors = np.empty((len(texts), DIMENSIONS), np.float32)
         remaining = iter(sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True))
@@ -82,7 +82,7 @@ class LocalEmbedder:
             with ThreadPoolExecutor(threads, thread_name_prefix="embed") as pool:
                 for worker in [pool.submit(work) for _ in range(threads)]:
                     worker.result()
-        return vectors
+        return Embedded(vectors)
 
     def loaded(self) -> "Model":
         """The model, loaded by the first who asks."""

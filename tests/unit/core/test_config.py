@@ -62,6 +62,10 @@ def test_pinecone_is_chosen_when_it_is_complete(monkeypatch: pytest.MonkeyPatch)
         ("VECTOR_PROVIDER", "chroma"),
         ("VECTOR_PROVIDER", "pinecone"),
         ("EMBEDDING_PROVIDER", "none"),
+        ("EMBEDDING_PROVIDER", "openai"),
+        ("EMBEDDING_BASE_URL", "api.example/v1"),
+        ("EMBEDDING_DIMENSIONS", "5000"),
+        ("EMBEDDING_BATCH_SIZE", "0"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

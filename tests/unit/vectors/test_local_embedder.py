@@ -51,7 +51,7 @@ def replace(path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(("variant", "least", "mean"), [("fp32", 0.9999, 0.99999), ("int8", 0.98, 0.99)])
 def test_vectors_are_those_of_the_reference(reference, variant, least, mean):
-    cosines = (LocalEmbedder(variant=variant).embed(TEXTS) * reference).sum(axis=1)
+    cosines = (LocalEmbedder(variant=variant).embed(TEXTS).vectors * reference).sum(axis=1)
 
     assert cosines.min() > least
     assert cosines.mean() > mean
@@ -59,9 +59,9 @@ def test_vectors_are_those_of_the_reference(reference, variant, least, mean):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_do_not_change_vectors(threads):
-    expected = LocalEmbedder(variant="int8", threads=2).embed(TEXTS)
+    expected = LocalEmbedder(variant="int8", threads=2).embed(TEXTS).vectors
 
-    np.testing.assert_array_equal(LocalEmbedder(variant="int8", threads=threads).embed(TEXTS), expected)
+    np.testing.assert_array_equal(LocalEmbedder(variant="int8", threads=threads).embed(TEXTS).vectors, expected)
 
 
 def test_a_failing_text_fails_the_call():
@@ -89,7 +89,7 @@ def test_a_folder_serves_as_well_as_the_package(model_folder):
 
     assert folder.identity == package.identity
     assert folder.identity.weights == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-    np.testing.assert_array_equal(folder.embed(TEXTS), package.embed(TEXTS))
+    np.testing.assert_array_equal(folder.embed(TEXTS).vectors, package.embed(TEXTS).vectors)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
