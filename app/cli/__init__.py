@@ -80,7 +80,12 @@ def ingest(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Ingestors; without one, all.")] = None,
     config: Config = None,
     only: Annotated[Literal["registry", "feed", "vector"] | None, typer.Option(help="Do this step alone.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Read everything again, unchanged or not.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Take nothing over from last time: read what is unchanged, too, and embed what was refused."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, keep nothing.")] = False,
     accept_deletions: Annotated[
         bool, typer.Option("--accept-deletions", help="Apply a publication that deletes many products.")

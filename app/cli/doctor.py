@@ -21,6 +21,7 @@ from app.db.session import LiveDatabase, connect
 from app.ingestors.config import IngestorEntry, load_config
 from app.net.urls import shown
 from app.services import generations, vectors
+from app.services.refusals import CODE
 from app.vectors.embedders import create_embedder
 from app.vectors.indexes.pgvector import require_version
 
@@ -146,6 +147,9 @@ def _index(database: LiveDatabase, settings: Settings) -> Finding:
         if report.pending:
             told = f"{counted(report.pending, 'product')} to be indexed"
             result.append(Finding("note", "search index", told, "Run `discovery-node ingest --only vector`."))
+        elif report.refused:
+            told = f"in step with the catalogue, but for {counted(report.refused, 'product')} whose text is refused"
+            result.append(Finding("note", "search index", told, f"See `discovery-node issues --code {CODE}`."))
         else:
             result.append(Finding("ok", "search index", "in step with the catalogue"))
     return result[0]

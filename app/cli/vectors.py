@@ -76,7 +76,7 @@ def _model(identity: dict[str, Any]) -> str:
 
 def _sync(state: GenerationState) -> str:
     if not (state.pending or state.vanished):
-        return "yes"
+        return f"yes, but for {counted(state.refused, 'refused text')}" if state.refused else "yes"
     behind = [f"{state.pending:,} to put in"] if state.pending else []
     behind += [f"{state.vanished:,} to take out"] if state.vanished else []
     return ", ".join(behind) + (f"; behind for {state.oldest:,.0f} s" if state.pending else "")

@@ -29,6 +29,7 @@ _REGISTRY = "Registry"
 _FEED = "Feed index and shards"
 _ITEM = "Items"
 _OFFER = "Offers"
+_SEARCH = "Search"
 _E = Severity.ERROR
 _W = Severity.WARNING
 
@@ -122,6 +123,8 @@ _TABLE = (
     ("availability-not-url", _W, _OFFER, "An availability is not written as a schema.org URL.", "Write `https://schema.org/InStock`."),
     ("inventory-unusable", _W, _OFFER, "A stock level is not a whole number from zero up; it was dropped.", "Write `inventoryLevel: {\"value\": 10}`."),
     ("valid-until-unusable", _W, _OFFER, "`priceValidUntil` is not a date within reach; it was dropped.", "Write an ISO 8601 date, such as `2026-12-31`."),
+    # --- search
+    ("text-refused", _E, _SEARCH, "The embedding service makes no vector of the product's text, which is its name, brand and description; search does not find the product, or finds it by its former text.", "Shorten and clean the description. The node's operator can choose a model that takes it, or try again with `discovery-node ingest --only vector --full`."),
 )  # fmt: skip
 
 CODES: dict[str, IssueCode] = {row[0]: IssueCode(*row) for row in _TABLE}
@@ -132,8 +135,8 @@ def render_markdown() -> str:
     lines = [
         "# Issues",
         "",
-        "What a publisher can be told about a registry or a feed. An *error* lost something: a document, an item or an",
-        "offer. A *warning* did not. This page is generated from `app/cmp/codes.py`.",
+        "What a publisher can be told about a registry or a feed. An *error* lost something: a document, an item, an",
+        "offer, or a product's place in search. A *warning* did not. This page is generated from `app/cmp/codes.py`.",
     ]
     for group in dict.fromkeys(code.group for code in CODES.values()):
         lines += ["", f"## {group}", "", "| code | severity | meaning | remedy |", "|---|---|---|---|"]

@@ -22,7 +22,7 @@ from app.ingestors.handlers.vector import VectorHandler
 from app.ingestors.helpers import Helpers
 from app.ingestors.progress import Progress
 from app.ingestors.reports import RunReport
-from app.services import feeds, issues, organizations, runs, unlisted
+from app.services import feeds, issues, organizations, refusals, runs, unlisted
 from app.services.organizations import ForeignOrganizationError, Registered
 from app.services.runs import EndedRun, OrganizationBusyError, Run
 from app.services.starts import LeaseLostError, Start, Status
@@ -281,7 +281,7 @@ class Ingestion:
                 vectors = self._vectors.run([organization_id], self._start)
                 report["vector"] = vectors.as_dict()
                 if vectors.failed:
-                    _degrade(report, "vector", f"{vectors.failed} products could not be embedded and stay pending.")
+                    _degrade(report, "vector", _told_refused(vectors.failed))
         with self._step(report, None), self._database.transaction() as connection:
             report["issues"] = issues.counts(connection, organization_id)
 
@@ -406,6 +406,10 @@ def _degrade(report: RunReport, step: Step, told: str) -> None:
     report["error"] = f"{report['error']} {told}" if report["error"] else told
 
 
+def _told_refused(number: int) -> str:
+    return f"Texts of {number} products were refused: see `discovery-node issues --code {refusals.CODE}`."
+
+
 def _is_transient(error: Exception) -> bool:
     """Whether the same may go well in a while: what cannot be reached, what keeps changing, an embedding service or a
     database that is full or busy."""
@@ -444,7 +448,7 @@ def ingest_vectors(database: Database, start: Start, vectors: VectorHandler) -> 
             "issues": {"error": 0, "warning": 0}, "timings": {"vector": time.monotonic() - began}, "error": None,
         }  # fmt: skip
         if done.failed:
-            _degrade(report, "vector", f"{done.failed} products could not be embedded and stay pending.")
+            _degrade(report, "vector", _told_refused(done.failed))
         run.report = {name: report[name] for name in _STORED}  # type: ignore[literal-required]
         runs.finish(database, run, report["status"], report["error"])
     return report

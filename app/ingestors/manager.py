@@ -260,7 +260,7 @@ class IngestorManager:
             return None
         return VectorHandler(
             database or self._database, self._settings, self._progress, self._helpers, dry_run=options.dry_run,
-            create=self._embedders,
+            retry_refused=options.full, create=self._embedders,
         )  # fmt: skip
 
 

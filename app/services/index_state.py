@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.services import vectors
+from app.services import refusals, vectors
 from app.services.generations import (
     Generation,
     OtherModelError,
@@ -30,8 +30,8 @@ class NoIndexError(DiscoveryNodeError):
 
 @dataclass(frozen=True)
 class GenerationState:
-    """A generation, how many products are in its index, how many are to be put in or taken out, and seconds since the
-    oldest of the first changed."""
+    """A generation, how many products are in its index, how many are to be put in or taken out, seconds since the
+    oldest of the first changed, and how many products' texts are refused."""
 
     id: int
     status: str
@@ -40,6 +40,7 @@ class GenerationState:
     pending: int
     vanished: int
     oldest: float
+    refused: int
 
 
 def states(connection: Connection) -> list[GenerationState]:
@@ -48,8 +49,12 @@ def states(connection: Connection) -> list[GenerationState]:
 
 
 def compare(database: Database) -> Differences:
-    """What differs between the live index and the catalogue, by all that is in both. Raises `NoIndexError`."""
-    return _live(database).index.compare(database)
+    """What differs between the live index and the catalogue, by all that is in both, but for texts that are refused.
+    Raises `NoIndexError`."""
+    live = _live(database)
+    differences = live.index.compare(database)
+    with database.transaction() as connection:
+        return refusals.without_missing(connection, live, differences)
 
 
 def repair(
@@ -77,7 +82,8 @@ def _live(database: Database) -> Generation:
 
 def _state(connection: Connection, generation: Generation) -> GenerationState:
     index = generation.index
-    outdated = index.outdated(connection, None)
+    refused = refusals.counts(connection, generation)
+    outdated = refusals.without(index.outdated(connection, None), refused)
     return GenerationState(
         id=generation.id,
         status=generation.status,
@@ -85,5 +91,6 @@ def _state(connection: Connection, generation: Generation) -> GenerationState:
         products=index.count(connection),
         pending=sum(each.pending for each in outdated),
         vanished=sum(each.vanished for each in outdated),
-        oldest=index.lag(connection)[1],
+        oldest=refusals.lag(connection, generation)[1],
+        refused=sum(refused.values()),
     )

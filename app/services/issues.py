@@ -1,4 +1,4 @@
-"""What is wrong with registries and feeds, as brands and operators ask for it."""
+"""What is wrong with registries, feeds and texts, as brands and operators ask for it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,16 @@ from sqlalchemy import Connection, Row, text
 from app.cmp.issues import CODES, Issue
 from app.cmp.urns import normalize_organization_urn
 from app.net.urls import shown
+from app.services import refusals
 
 OF_UNLISTED = ("organization-unlisted", "organization-retired")
 """Codes of what is told of organizations that are not in their registry, and not of what stands in it."""
+
+_ALL = f"""
+    SELECT ingestor, organization_id, feed_id, shard, position, severity, code, path, message, value, count, places,
+        attempted, id FROM issues
+    UNION ALL ({refusals.AS_ISSUES})
+    """
 _SHARDS = frozenset({"shard", "winner_shard"})
 
 
@@ -31,10 +38,10 @@ def listed(
     a publication that was not applied; a warning stands for `count` places, the first of which it lists."""
     organization = wanted.organization and (normalize_organization_urn(wanted.organization) or wanted.organization)
     rows = connection.execute(
-        text("""
+        text(f"""
             SELECT i.ingestor, o.urn AS organization, i.shard, i.position, i.severity, i.code, i.path, i.message,
                 i.value, i.count, i.places, i.attempted
-            FROM issues i
+            FROM ({_ALL}) i
             LEFT JOIN organizations o ON o.id = i.organization_id
             LEFT JOIN feed_shards s ON s.feed_id = i.feed_id AND s.url = i.shard COLLATE "C"
             WHERE (CAST(:organization AS text) IS NULL OR o.urn = :organization)
@@ -108,7 +115,9 @@ def counts_of_ingestor(connection: Connection, ingestor: str) -> dict[str, int]:
 def counts(connection: Connection, organization_id: int) -> dict[str, int]:
     """How many errors and warnings there are of an organization's registry entry and feed."""
     rows = connection.execute(
-        text("SELECT severity, sum(count) AS n FROM issues WHERE organization_id = :organization GROUP BY severity"),
+        text(
+            f"SELECT severity, sum(count) AS n FROM ({_ALL}) i WHERE organization_id = :organization GROUP BY severity"
+        ),
         {"organization": organization_id},
     )
     return _by_severity(rows)

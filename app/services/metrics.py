@@ -4,14 +4,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from app.services import counters, generations, workers
+from app.services import counters, generations, refusals, workers
 
 _PATIENCE = "5s"  # of a single statement
 
 
 @dataclass(frozen=True)
 class Pending:
-    """Products that the search index is behind with, and seconds since the oldest of them changed."""
+    """Products that the search index is behind with, and seconds since the oldest of them changed. Those whose text is
+    refused do not count, but may be the oldest."""
 
     products: int
     oldest: float
@@ -67,7 +68,7 @@ def pending(connection: Connection) -> Pending:
     live = generations.live_generation(connection)
     if live is None:
         return Pending(*connection.execute(_UNINDEXED).one())
-    return Pending(*live.index.lag(connection))
+    return Pending(*refusals.lag(connection, live))
 
 
 def outcomes(connection: Connection) -> Outcomes:

@@ -7,11 +7,12 @@ from uuid import UUID
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from app.cmp.text import search_text
 from app.db.session import Database
-from app.services import pieces
+from app.services import pieces, refusals
 from app.services.generations import (
     Generation,
     OpenGeneration,
@@ -21,9 +22,9 @@ from app.services.generations import (
     make_live,
     open_generation,
 )
-from app.services.pieces import PieceLostError
+from app.services.pieces import Piece, PieceLostError
 from app.vectors.embedders import Embedder
-from app.vectors.indexes.base import Block, Entry, PendingProduct
+from app.vectors.indexes.base import Block, Entry, Outdated, PendingProduct
 
 log = structlog.get_logger()
 
@@ -44,12 +45,14 @@ _LAST = 2**63 - 1  # beyond every id
 
 @dataclass
 class VectorReport:
-    """Texts that were pending, those indexed and those that no vector was found for; rows deleted."""
+    """Texts that were pending, those indexed and those that were found to be refused; products taken out of the index.
+    `refused` were so before, and count as none of these."""
 
     pending: int = 0
     indexed: int = 0
     deleted: int = 0
     failed: int = 0
+    refused: int = 0
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -74,8 +77,9 @@ def update(
     out what vanished."""
     opened = open_generation(database, recipe)
     with database.transaction() as connection:
-        outdated = opened.generation.index.outdated(connection, organization_ids)
-    report = VectorReport(pending=sum(each.pending for each in outdated))
+        refusals.forget_others(connection, opened.generation)
+        outdated, refused = _outdated(connection, opened.generation, organization_ids)
+    report = VectorReport(pending=sum(each.pending for each in outdated), refused=refused)
     if sharing is not None and report.pending >= SHARED_FROM * BATCH:
         _share(database, opened, organization_ids, report, on_batch, sharing)
     for each in outdated:
@@ -97,10 +101,10 @@ def help_with(database: Database, recipe: Recipe, owner: UUID) -> int:
     return report.indexed
 
 
-def complete(database: Database, recipe: Recipe, failed: int = 0) -> None:
+def complete(database: Database, recipe: Recipe) -> None:
     """Ends a series of updates: builds the search structures that the index has grown to need, and makes a generation
-    that was built beside the live one live itself, once no product of any organization is pending in it but those that
-    `failed`: what no vector can be had for does not hold up the others."""
+    that was built beside the live one live itself, once no product of any organization is pending in it.
+    Texts that are refused hold up nothing."""
     generation = open_generation(database, recipe).generation
     with database.transaction() as connection:
         hold(connection, generation)
@@ -108,8 +112,8 @@ def complete(database: Database, recipe: Recipe, failed: int = 0) -> None:
             log.info("search structures built", generation=generation.id)
     if not generation.is_live:
         with database.transaction() as connection:
-            outdated = generation.index.outdated(connection, None)
-        if sum(each.pending for each in outdated) <= failed:
+            outdated, _ = _outdated(connection, generation, None)
+        if not any(each.pending for each in outdated):
             make_live(database, generation)
 
 
@@ -118,8 +122,8 @@ def rebuild(database: Database, recipe: Recipe, on_batch: Callable[[int, int], N
     is live already, what was begun beside it is given up. Returns it, not live when there always was more to do."""
     generation = open_generation(database, recipe, revive=True).generation
     for _ in range(ROUNDS):
-        report = update(database, recipe, None, on_batch)
-        complete(database, recipe, report.failed)
+        update(database, recipe, None, on_batch)
+        complete(database, recipe)
         generation = open_generation(database, recipe).generation
         if generation.is_live:
             make_live(database, generation)
@@ -133,8 +137,26 @@ def count_outdated(database: Database, recipe: Recipe, organization_ids: Sequenc
         opened = find_generation(connection, recipe)
         if opened is None:
             return VectorReport(pending=_count_live(connection, organization_ids))
-        outdated = opened.generation.index.outdated(connection, organization_ids)
-    return VectorReport(pending=sum(each.pending for each in outdated), deleted=sum(each.vanished for each in outdated))
+        outdated, refused = _outdated(connection, opened.generation, organization_ids)
+    return VectorReport(
+        pending=sum(each.pending for each in outdated), deleted=sum(each.vanished for each in outdated), refused=refused
+    )
+
+
+def retry_refused(database: Database, recipe: Recipe, organization_ids: Sequence[int] | None) -> None:
+    """Lets the refused texts of the organizations (None: of all) be pending again."""
+    opened = open_generation(database, recipe)
+    with database.transaction() as connection:
+        refusals.forget(connection, opened.generation, organization_ids)
+
+
+def _outdated(
+    connection: Connection, generation: Generation, organization_ids: Sequence[int] | None
+) -> tuple[list[Outdated], int]:
+    """How far the index is behind with what can be put in, and how many products' texts are refused."""
+    refused = refusals.counts(connection, generation, organization_ids)
+    outdated = generation.index.outdated(connection, organization_ids)
+    return refusals.without(outdated, refused), sum(refused.values())
 
 
 def _share(
@@ -164,6 +186,7 @@ def _share(
                 break
         time.sleep(_POLL)
     report.indexed += sum(result["indexed"] for result in done)
+    report.failed += sum(result.get("failed", 0) for result in done)  # older workers tell none
 
 
 def _index_piece(database: Database, opened: OpenGeneration, owner: UUID, report: VectorReport) -> bool:
@@ -173,9 +196,7 @@ def _index_piece(database: Database, opened: OpenGeneration, owner: UUID, report
             return False
         products = _pending(database, opened.generation, Block(*piece.work["block"]))
         try:
-            indexed, failed = _put_in(
-                database, opened, products, lambda connection, done: piece.finish(connection, {"indexed": done})
-            )
+            indexed, failed = _put_in(database, opened, products, piece)
         except PieceLostError:
             log.info("a batch was taken over by another worker", ordinal=piece.ordinal)
         else:
@@ -212,33 +233,48 @@ def _put_in(
     database: Database,
     opened: OpenGeneration,
     products: Sequence[PendingProduct],
-    finish: Callable[[Connection, int], None] | None = None,
+    piece: Piece | None = None,
 ) -> tuple[int, int]:
-    """Puts a batch into the index; returns how many of its products are in, and for how many no vector was found.
-    `finish` comes last before the commit, with the first of these numbers."""
-    index = opened.generation.index
-    entries = _entries(opened.embedder, products)
-    index.send(entries)
+    """Puts a batch into the index, but for what is known to be refused; returns how many of its products are in, and
+    how many were found to be refused. A `piece` is finished in the same transaction."""
+    generation = opened.generation
     with database.transaction() as connection:
-        hold(connection, opened.generation)
-        indexed = index.acknowledge(connection, entries)
-        if finish is not None:
-            finish(connection, indexed)
-    return indexed, len(products) - len(entries)
+        known = refusals.among(connection, generation, products)
+    entries, refused = _entries(opened.embedder, [each for each in products if each.product_id not in known])
+    generation.index.send(entries)
+    with database.transaction() as connection:
+        hold(connection, generation)
+        indexed = generation.index.acknowledge(connection, entries)
+        refusals.record(connection, generation, refused)
+        if piece is not None:
+            piece.finish(connection, {"indexed": indexed, "failed": len(refused)})
+    return indexed, len(refused)
 
 
-def _entries(embedder: Embedder, products: Sequence[PendingProduct]) -> list[Entry]:
-    """Products with their vectors, but for those that no vector was found for. Equal texts are embedded once."""
+def _entries(
+    embedder: Embedder, products: Sequence[PendingProduct]
+) -> tuple[list[Entry], dict[int, tuple[PendingProduct, str]]]:
+    """Products with their vectors; and those whose text was refused, by id, with the reason. Equal texts are embedded
+    once."""
     new = {
         each.text_hash: search_text(each.name, each.brand_name, each.description)
         for each in products if each.twin is None
     }  # fmt: skip
-    vectors = dict(zip(new, embedder.embed(list(new.values())).vectors, strict=True)) if new else {}
-    good = {text_hash for text_hash, vector in vectors.items() if np.isfinite(vector).all()}
-    return [
-        Entry(each, vectors.get(each.text_hash) if each.twin is None else None)
-        for each in products if each.twin is not None or each.text_hash in good
-    ]  # fmt: skip
+    vectors: dict[bytes, NDArray[np.float32]] = {}
+    reasons: dict[bytes, str] = {}
+    if new:
+        embedded = embedder.embed(list(new.values()))
+        vectors = dict(zip(new, embedded.vectors, strict=True))
+        reasons = {text_hash: embedded.refused[row] for row, text_hash in enumerate(new) if row in embedded.refused}
+    entries, refused = [], {}
+    for each in products:
+        if each.twin is not None:
+            entries.append(Entry(each, None))
+        elif each.text_hash in reasons:
+            refused[each.product_id] = (each, reasons[each.text_hash])
+        else:
+            entries.append(Entry(each, vectors[each.text_hash]))
+    return entries, refused
 
 
 def _take_out(database: Database, generation: Generation, organization_ids: Sequence[int]) -> int:

@@ -10,10 +10,12 @@ import pytest
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import generations, index_state, vectors
+from app.services import generations, index_state, issues, vectors
 from app.services.generations import GenerationReplacedError, OtherModelError, live_generation, open_generation
+from app.services.issues import IssueFilter
 from app.services.search import search
 from app.services.vectors import VectorReport
+from app.vectors.embedders import Embedded
 from tests.support.embedders import HashEmbedder, by_cpu, factory, forget_generations
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, product
 from tests.support.nodes import Node
@@ -184,12 +186,20 @@ def test_a_text_that_no_vector_is_found_for_does_not_hold_up_the_others(publish,
 
     class Broken(HashEmbedder):
         def embed(self, texts: Sequence[str]):
-            found = super().embed(texts)
-            found.vectors[[text.startswith("Lamp 1") for text in texts]] = np.nan
-            return found
+            vectors = super().embed(texts).vectors
+            refused = {row: "too long" for row, text in enumerate(texts) if text.startswith("Lamp 1")}
+            vectors[list(refused)] = np.nan
+            return Embedded(vectors, refused)
 
     assert rebuilt(database, Broken(model="better")).is_live
     assert found(database, NEW) == {"SKU-2"}
+    assert not index_state.compare(database)
+    with database.transaction() as connection:
+        assert [(state.pending, state.refused) for state in index_state.states(connection)] == [(0, 1), (0, 0)]
+        assert [issue["code"] for issue in issues.listed(connection, IssueFilter(code="text-refused"))]
+    rebuilt(database, OLD)
+    with database.transaction() as connection:
+        assert issues.listed(connection, IssueFilter(code="text-refused")) == []
 
 
 def test_the_model_of_the_live_index_is_made_again_when_the_settings_name_another(node, publish, database, settings):

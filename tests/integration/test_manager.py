@@ -104,7 +104,7 @@ def test_steps_are_taken_one_by_one(manager: IngestorManager, node: Node) -> Non
     assert feed["runs"][0]["feed"]["products"]["inserted"] == 3
     assert feed["runs"][0]["vector"] == {}
     vector = manager.ingest_vector("local", "publisher/registry.json")
-    assert vector["runs"][0]["vector"] == {"pending": 3, "indexed": 3, "deleted": 0, "failed": 0}
+    assert vector["runs"][0]["vector"] == {"pending": 3, "indexed": 3, "deleted": 0, "failed": 0, "refused": 0}
 
 
 def test_an_index_there_is_not_is_refused_before_anything_is_done(node: Node, folder: FeedFolder) -> None:

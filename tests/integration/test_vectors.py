@@ -9,14 +9,19 @@ from sqlalchemy import text
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import generations, vectors
+from app.services import generations, issues, metrics, vectors
 from app.services.generations import live_generation
+from app.services.issues import IssueFilter
+from app.services.search import search
 from app.services.vectors import VectorReport
+from app.vectors.embedders import Embedded
 from app.vectors.indexes import pgvector
 from app.vectors.indexes.base import Block, Entry
 from tests.support.embedders import DIMENSIONS, HashEmbedder, by_cpu, factory, forget_generations
+from tests.support.embedding_service import EmbeddingService, settings_for, status
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, offer, product
 from tests.support.nodes import Node
+from tests.support.web import WebServer
 
 
 @pytest.fixture
@@ -181,19 +186,126 @@ def test_a_text_that_changes_while_it_is_embedded_stays_pending(node, publish, d
     assert "chandeli" in indexed(node)["SKU-1"]
 
 
-def test_a_vector_that_is_not_finite_fails_its_text_alone(node, publish, database, settings):
+class Refusing(HashEmbedder):
+    """Refuses texts that begin so."""
+
+    def __init__(self, beginning: str, **identity: str) -> None:
+        super().__init__(**identity)
+        self.beginning = beginning
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        found = super().embed(texts)
+        refused = {row: "HTTP 413, too long" for row, text in enumerate(texts) if text.startswith(self.beginning)}
+        found.vectors[list(refused)] = np.nan
+        return Embedded(found.vectors, refused)
+
+
+def told(node: Node) -> list[tuple]:
+    """The issues of refused texts, as they are listed."""
+    with node.database.transaction() as connection:
+        found = issues.listed(connection, IssueFilter(code="text-refused"))
+        assert issues.counts(connection, node.value("SELECT id FROM organizations"))["error"] == len(found)
+    return [(row["ingestor"], row["shard"].rpartition("/")[2], row["position"], row["message"]) for row in found]
+
+
+def test_a_text_that_is_refused_is_an_issue_of_its_product_alone(node, publish, database, settings):
     publish(product(1), product(2))
+    embedder = Refusing("Lamp 2")
+    step = VectorHandler(database, settings, create=factory(embedder))
 
-    class Broken(HashEmbedder):
-        def embed(self, texts: Sequence[str]):
-            found = super().embed(texts)
-            found.vectors[[text.startswith("Lamp 1") for text in texts]] = np.nan
-            return found
+    assert step.run() == VectorReport(pending=2, indexed=1, failed=1)
+    assert list(indexed(node)) == ["SKU-1"]
+    assert told(node) == [("acme", "a.json", 2, f"{product(2)['@id']}: HTTP 413, too long")]
 
-    report = VectorHandler(database, settings, create=factory(Broken())).run()
+    assert step.run() == VectorReport(refused=1)
+    assert len(embedder.texts) == 2
+    dry = VectorHandler(database, settings, dry_run=True, create=factory(embedder))
+    assert dry.run() == VectorReport(refused=1)
+    with database.transaction() as connection:
+        assert metrics.pending(connection) == metrics.Pending(0, 0.0)
 
-    assert report == VectorReport(pending=2, indexed=1, failed=1)
-    assert list(indexed(node)) == ["SKU-2"]
+
+def test_a_refused_text_is_tried_again_when_it_changed(node, publish, database, settings):
+    step = VectorHandler(database, settings, create=factory(Refusing("Lamp")))
+    publish(product(1), product(2))
+    assert step.run() == VectorReport(pending=2, failed=2)
+
+    publish(product(1, name="Chandelier"), product(2, offers=offer(price=5)))
+    assert step.run() == VectorReport(pending=1, indexed=1, refused=1)
+    assert len(told(node)) == 1
+    publish(product(1, name="Chandelier"))
+    assert told(node) == []
+    assert step.run() == VectorReport()
+    assert node.value("SELECT count(*) FROM refused_texts") == 0
+
+
+def test_what_was_indexed_serves_until_there_is_a_new_vector(node, publish, database, settings):
+    publish(product(1))
+    VectorHandler(database, settings, create=factory(HashEmbedder())).run()
+
+    publish(product(1, name="Chandelier"))
+    report = VectorHandler(database, settings, create=factory(Refusing("Chandelier"))).run()
+
+    assert report == VectorReport(pending=1, failed=1)
+    assert "lamp" in indexed(node)["SKU-1"]
+    with database.transaction() as connection:
+        assert [hit.name for hit in search(connection, HashEmbedder(), "lamp")] == ["Chandelier"]
+
+
+def test_refused_texts_are_tried_again_on_demand(node, publish, database, settings):
+    publish(product(1), product(2))
+    embedder = Refusing("Lamp 2")
+    VectorHandler(database, settings, create=factory(embedder)).run()
+
+    embedder.beginning = "nothing"
+    step = VectorHandler(database, settings, retry_refused=True, create=factory(embedder))
+    assert step.run() == VectorReport(pending=1, indexed=1)
+    assert told(node) == []
+
+
+def test_a_service_that_is_away_leaves_products_pending_and_what_is_found_as_it_is(node, publish, database, settings):
+    service = EmbeddingService()
+    with WebServer(service) as server:
+        asking = settings_for(server, database_url=settings.database_url, embedding_batch_size=2, fetch_retries=0)
+        node.settings = asking
+        node.configure({"name": "acme", "registry": "publisher/registry.json"})
+        publish(product(1), product(2), product(3))
+        report = node.run(steps=["vector"])
+        assert (report["status"], report["vector"]["indexed"]) == ("success", 3)
+
+        publish(product(1, name="Chandelier"), product(2), product(3))
+        service.always, service.on_probe = status(503), True
+        report = node.run(steps=["vector"])
+        assert report["status"] == "failed"
+        assert "HTTP 503" in report["error"]
+        assert "lamp" in indexed(node)["SKU-1"]
+        assert told(node) == []
+
+        service.always = None
+        assert node.run(steps=["vector"])["vector"]["indexed"] == 1
+        assert "chandeli" in indexed(node)["SKU-1"]
+
+
+def test_a_text_that_a_service_refuses_is_told_with_its_reason(node, publish, database, settings):
+    service = EmbeddingService(refused="Lamp 2")
+    with WebServer(service) as server:
+        node.settings = settings_for(server, database_url=settings.database_url)
+        node.configure({"name": "acme", "registry": "publisher/registry.json"})
+        publish(*(product(key) for key in range(5)))
+
+        report = node.run(steps=["vector"])
+        assert (report["status"], report["vector"]["indexed"], report["issues"]["error"]) == ("degraded", 4, 1)
+        assert "--code text-refused" in report["error"]
+        [(_, shard, position, message)] = told(node)
+        assert (shard, position) == ("a.json", 3)
+        assert "HTTP 422, the input is longer than this model's context" in message
+
+        asked = len(service.asked)
+        assert node.run(steps=["vector"])["status"] == "success"
+        assert len(service.asked) == asked
+        service.refused = None
+        assert node.run(steps=["vector"], full=True)["vector"]["indexed"] == 1
+        assert told(node) == []
 
 
 def test_a_dry_run_counts_and_writes_nothing(node, publish, database, settings, step, embedder):

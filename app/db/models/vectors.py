@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Index, text
+from sqlalchemy import BigInteger, ForeignKey, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -29,3 +29,15 @@ class IndexGeneration(Base):
     made_with: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     namespace: Mapped[str | None]
     retired_at: Mapped[Time | None]
+
+
+class RefusedText(Base):
+    """A product whose text a generation's model makes no vector of. It counts while the product has that text."""
+
+    __tablename__ = "refused_texts"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("index_generations.id", ondelete="CASCADE"), primary_key=True)
+    product_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    text_hash: Mapped[Hash]
+    reason: Mapped[str]
+    created_at: Mapped[Created]

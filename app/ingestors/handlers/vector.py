@@ -24,29 +24,31 @@ class VectorHandler:
         helpers: Helpers | None = None,
         *,
         dry_run: bool = False,
+        retry_refused: bool = False,
         create: Recipe | None = None,
     ) -> None:
         self._database = database
         self._progress = progress or NoProgress()
         self._helpers = helpers or NoHelpers()
         self._dry_run = dry_run
+        self._retry_refused = retry_refused
         self._create = create or generations.configured(settings)
         self._has_run = False
-        self._failed = 0
 
     def run(self, organization_ids: Sequence[int] | None = None, start: Start | None = None) -> VectorReport:
         """Indexes what is pending of the organizations (None: of all), with help where a task's start has much to do; a
-        dry run only counts it."""
+        dry run only counts it. Texts that were refused are left out, unless they are to be tried again."""
         if self._dry_run:
             return vectors.count_outdated(self._database, self._create, organization_ids)
+        if self._retry_refused:
+            vectors.retry_refused(self._database, self._create, organization_ids)
         share = Sharing(start.id, self._helpers.invite_to_embed) if start is not None and start.is_task else None
         report = vectors.update(self._database, self._create, organization_ids, self._progress.embedding, share)
         self._has_run = True
-        self._failed += report.failed
         return report
 
     def finish(self) -> None:
         """To be called after the last organization: a first load builds the index's search structures once. Does
         nothing when no run succeeded."""
         if self._has_run:
-            vectors.complete(self._database, self._create, self._failed)
+            vectors.complete(self._database, self._create)
