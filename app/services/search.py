@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import structlog
+from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from app.cmp.availability import IN_STOCK
 from app.cmp.categories import SEPARATOR, normalize_path
 from app.cmp.text import clean, cut_bytes
 from app.cmp.urns import normalize_organization_urn
-from app.services.generations import searched_generation
-from app.vectors.embedders import Embedder
+from app.core.errors import ConfigurationError
+from app.services.generations import live_generation, searched_generation
+from app.vectors.embedders import Embedder, EmbeddingUnavailableError
 from app.vectors.fusion import reciprocal_rank_fusion
 from app.vectors.indexes.base import Condition
+
+log = structlog.get_logger()
 
 DEPTH = 200
 """Candidates of each ranking; more when more hits are asked for."""
@@ -82,7 +88,8 @@ def search(
     """The best hits for a query; an empty one browses, the newest products first.
 
     Products whose SKU, GTIN or MPN is the query come first, then what two rankings fused give: by vector, and by full
-    text of those that hold every term. As many hits as exist are returned, up to the limit. Raises `OtherModelError`
+    text of those that hold every term. As many hits as exist are returned, up to the limit. Where an
+    embedding service gives no vector for the query, its words alone decide. Raises `OtherModelError`
     when the index was built with another model than the embedder's.
     """
     scope = _resolve(connection, filters or SearchFilters())
@@ -218,12 +225,27 @@ def _ranked(
     connection: Connection, embedder: Embedder, scope: _Scope, query: str, depth: int
 ) -> list[tuple[int, float]]:
     """Product ids with scores, the two rankings fused. Nothing before the first vector step."""
-    generation = searched_generation(connection, embedder)
+    try:
+        generation = searched_generation(connection, embedder)
+        vector = _query_vector(embedder, query) if generation else None
+    except (EmbeddingUnavailableError, ConfigurationError) as error:
+        log.warning("no vector for the query: searching by words alone", error=str(error), remedy=error.remedy)
+        generation, vector = live_generation(connection), None
     if generation is None:
         return []
     condition = Condition(scope.products, scope.parameters, scope.is_filter)
-    found = generation.index.candidates(connection, query, embedder.embed([query]).vectors[0], condition, depth)
+    found = generation.index.candidates(connection, query, vector, condition, depth)
     return reciprocal_rank_fusion([found.dense, found.text])
+
+
+def _query_vector(embedder: Embedder, query: str) -> NDArray[np.float32] | None:
+    """None when the model takes no such query."""
+    embedded = embedder.embed([query])
+    if embedded.refused:
+        log.warning("the query is refused: searching by words alone", error=embedded.refused[0])
+        return None
+    vector: NDArray[np.float32] = embedded.vectors[0]
+    return vector
 
 
 def _hits(connection: Connection, scope: _Scope, scored: Sequence[tuple[int, float]]) -> list[SearchHit]:

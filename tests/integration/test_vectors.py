@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+import structlog
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from app.core.config import Settings
@@ -284,6 +286,36 @@ def test_a_service_that_is_away_leaves_products_pending_and_what_is_found_as_it_
         service.always = None
         assert node.run(steps=["vector"])["vector"]["indexed"] == 1
         assert "chandeli" in indexed(node)["SKU-1"]
+
+
+def found_by_words(node: Node, query: str) -> list[str]:
+    """What a search finds that says it goes by words alone."""
+    with node.database.transaction() as connection, structlog.testing.capture_logs() as logged:
+        hits = search(connection, generations.query_embedder(connection, node.settings), query)
+    assert [event["event"] for event in logged if "words alone" in event["event"]]
+    return [hit.name for hit in hits]
+
+
+def test_search_goes_by_words_where_a_service_gives_no_vector(node, publish, database, settings):
+    service = EmbeddingService()
+    with WebServer(service) as server:
+        node.settings = settings_for(server, database_url=settings.database_url, fetch_retries=0)
+        node.configure({"name": "acme", "registry": "publisher/registry.json"})
+        publish(product(1), product(2, name="Chandelier"), product(3, name="Chandelier, a small lamp"))
+        node.run(steps=["vector"])
+        assert len(node.found("chandelier")) == 3
+
+        service.refused = "chandelier"
+        assert found_by_words(node, "chandelier") == ["Chandelier", "Chandelier, a small lamp"]
+        service.always = status(503)
+        assert found_by_words(node, "small chandelier") == ["Chandelier, a small lamp"]
+
+        node.settings = node.settings.model_copy(update={"embedding_api_key": SecretStr("another")})
+        assert found_by_words(node, "chandelier") == ["Chandelier", "Chandelier, a small lamp"]
+        service.always, service.on_probe = status(503), True
+        node.settings = node.settings.model_copy(update={"contact": "another process"})
+        assert found_by_words(node, "chandelier") == ["Chandelier", "Chandelier, a small lamp"]
+        assert found_by_words(node, "-lamp") == []
 
 
 def test_a_text_that_a_service_refuses_is_told_with_its_reason(node, publish, database, settings):

@@ -14,11 +14,11 @@ from app.api.authentication import Reader
 from app.api.negotiation import JSON, encoded
 from app.api.node import ApiNode, node_of
 from app.api.openapi import Responses
-from app.core.errors import DiscoveryNodeError
+from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db import schema
 from app.services import generations
 from app.services.generations import OtherModelError
-from app.vectors.embedders.base import EmbeddingError
+from app.vectors.embedders.base import EmbeddingError, EmbeddingUnavailableError
 
 router = APIRouter(tags=["operations"])
 
@@ -73,7 +73,9 @@ def _missing(node: ApiNode) -> dict[str, str]:
             if (found := schema.current(connection)) is None or found < schema.REVISION:
                 return {"schema": "The database was made for another version; run `discovery-node db upgrade`."}
             generations.searched_generation(connection, node.embedder(connection))
-    except (EmbeddingError, OtherModelError):
+    except EmbeddingUnavailableError:
+        return {}  # search goes by words meanwhile
+    except (EmbeddingError, OtherModelError, ConfigurationError):
         return {"model": "The embedding model is not there, or not the index's; `discovery-node doctor` tells."}
     except (DiscoveryNodeError, SQLAlchemyError):
         return {"database": "PostgreSQL does not answer; `discovery-node doctor` tells."}

@@ -165,8 +165,8 @@ class Index(Protocol):
         ...
 
     def candidates(
-        self, connection: Connection, query: str, vector: NDArray[np.float32], condition: Condition, depth: int
+        self, connection: Connection, query: str, vector: NDArray[np.float32] | None, condition: Condition, depth: int
     ) -> Candidates:
         """The best `depth` products by the query's vector, and by its words. The first ranking is shorter only when
-        fewer products in the index pass the condition."""
+        fewer products in the index pass the condition, and empty without a vector."""
         ...

@@ -261,7 +261,7 @@ class PgVectorIndex:
     # --- finding -------------------------------------------------------------------------------------------------
 
     def candidates(
-        self, connection: Connection, query: str, vector: NDArray[np.float32], condition: Condition, depth: int
+        self, connection: Connection, query: str, vector: NDArray[np.float32] | None, condition: Condition, depth: int
     ) -> Candidates:
         """The best `depth` products by vector, and by full text those that hold every term of the query.
 
@@ -269,7 +269,10 @@ class PgVectorIndex:
         finds its way. So the dense ranking is shorter than `depth` only when fewer products pass.
         """
         connection.exec_driver_sql(_QUERY_SETTINGS)
-        parameters = {**condition.parameters, "query": query, "vector": _literal(vector), "depth": depth}
+        parameters = {**condition.parameters, "query": query, "depth": depth}
+        if vector is None:
+            return Candidates([], self._by_words(connection, condition, parameters))
+        parameters["vector"] = _literal(vector)
         if condition.is_filter:
             few = self._exact(connection, condition, parameters, at_most=MAX_EXACT)
             if few is not None:
@@ -277,6 +280,20 @@ class PgVectorIndex:
         found = self._approximate(connection, condition, parameters)
         # It also comes short when the walk was given up, far from products that pass.
         return found if len(found.dense) == depth else self._exact(connection, condition, parameters) or found
+
+    def _by_words(self, connection: Connection, condition: Condition, parameters: Mapping[str, Any]) -> list[int]:
+        """Full-text matches from the best rank on."""
+        rows = connection.execute(
+            text(f"""
+                SELECT v.product_id FROM (
+                    SELECT product_id, {_RANK} AS rank FROM {self.table} v WHERE {_HAS_TERMS} AND tsv @@ {_QUERY}
+                    ORDER BY rank DESC, product_id
+                ) v JOIN products p ON p.id = v.product_id WHERE {condition.sql}
+                ORDER BY v.rank DESC, v.product_id LIMIT :depth
+                """),
+            parameters,
+        )
+        return list(rows.scalars())
 
     def _exact(
         self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], at_most: int | None = None
