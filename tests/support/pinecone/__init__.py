@@ -67,6 +67,12 @@ class PineconeServer:
         for index in self.indexes.values():
             index.settle()
 
+    def empty(self) -> None:
+        """Makes all indexes as they were when they were new, and lets nothing fail any more."""
+        self.faults.clear()
+        for index in self.indexes.values():
+            index.empty()
+
     def _made(self, path: str, body: dict[str, Any]) -> Index:
         self._plane(Request("POST", path, {}, {}, json.dumps(body).encode()))
         return self.indexes[body["name"]]

@@ -92,10 +92,14 @@ class DataPlane:
     def _delete(self, request: Request) -> Answer:
         body = request.json()
         namespace, ids, condition = _name(body.get("namespace")), body.get("ids"), body.get("filter")
-        require(bool(ids) + bool(condition) + bool(body.get("deleteAll")) == 1, "ids, a filter, or deleteAll")
+        require(
+            (ids is not None) + (condition is not None) + bool(body.get("deleteAll")) == 1,
+            "ids, a filter, or deleteAll",
+        )
         require(len(ids or []) <= limits.MAX_IDS, f"{len(ids or [])} ids are more than {limits.MAX_IDS}")
         if condition is not None:
             filtering.check(condition)
+            require(condition, "Delete with empty metadata filter is not allowed")
         self._held(namespace)
 
         def change(held: Namespaces) -> None:
@@ -119,7 +123,6 @@ class DataPlane:
         return Answer(content={"vectors": found, "namespace": namespace, **_READ})
 
     def _list(self, request: Request) -> Answer:
-        require(self._index.vector_type, "pods list nothing")
         limit = int(request.first("limit", str(limits.MAX_PAGE)))
         require(1 <= limit <= limits.MAX_PAGE, f"a page has 1 to {limits.MAX_PAGE} ids")
         namespace, prefix, token = (

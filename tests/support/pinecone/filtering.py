@@ -12,7 +12,7 @@ _ORDERED = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte":
 
 def check(condition: Any) -> None:
     """Refuses what Pinecone does not understand."""
-    require(isinstance(condition, Mapping) and condition, "a filter is an object that is not empty")
+    require(isinstance(condition, Mapping), "a filter is an object")
     for key, wanted in condition.items():
         if key in {"$and", "$or"}:
             require(isinstance(wanted, list) and wanted, f"{key} takes a list of filters")

@@ -92,6 +92,13 @@ class Index:
                 change(self.namespaces)
             self._unseen.clear()
 
+    def empty(self) -> None:
+        """As it was when it was new."""
+        with self.lock:
+            self._unseen.clear()
+            self.namespaces.clear()
+            self.lateness, self.counted = Lateness(), Counted()
+
     def embed(self, text: str) -> StoredRecord:
         """A record without metadata, with the vector of a text."""
         self.counted.embedded += 1

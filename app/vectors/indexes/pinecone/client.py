@@ -1,6 +1,7 @@
 """Both indexes as the node uses them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -217,8 +218,11 @@ def open_indexes(config: PineconeConfig, policy: Policy, dimensions: int) -> Pin
     threads; to be opened after a fork. Raises `ConfigurationError` without the SDK, and `PineconeError`."""
     counters = Counters()
     session = connect(config, policy, counters)
-    dense = _opened(session, config.dense_index, "dense", dimensions)
-    sparse = _opened(session, config.sparse_index, "sparse", dimensions)
+    with ExitStack() as opening:
+        opening.callback(session.close)
+        dense = _opened(session, config.dense_index, "dense", dimensions)
+        sparse = _opened(session, config.sparse_index, "sparse", dimensions)
+        opening.pop_all()
     return PineconeIndexes(dense, sparse, counters, session)
 
 

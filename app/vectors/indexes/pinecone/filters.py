@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.cmp.categories import normalize_path
+from app.cmp.limits import MAX_URN_BYTES
 from app.cmp.text import cut_bytes
 from app.vectors.indexes.pinecone.metadata import (
     ANY,
@@ -45,9 +46,10 @@ def pinecone_filter(filters: Filters) -> Condition | None:
         conditions.append({"organization": {"$eq": filters.organization}})
     if filters.brand is not None:
         brand = filters.brand.strip()
-        conditions.append(_holds("brand", fold(brand), cut_bytes(brand, 1024)))
+        conditions += _holds("brand", fold(brand), cut_bytes(brand, MAX_URN_BYTES))
     if filters.category is not None:
-        conditions += [_holds("category", key) for key in category_keys(normalize_path(filters.category))]
+        for key in category_keys(normalize_path(filters.category)):
+            conditions += _holds("category", key)
     conditions += _of_offers(filters)
     return _all(conditions) if conditions else None
 
@@ -74,8 +76,9 @@ def _between(filters: Filters, family: str, currency: str) -> list[Condition]:
     return conditions
 
 
-def _holds(key: str, *values: str) -> Condition:
-    return {key: {"$in": [*values, ANY]}}
+def _holds(key: str, folded: str, *exact: str) -> list[Condition]:
+    """Nothing is asked for by a text that cannot be folded."""
+    return [] if folded == ANY else [{key: {"$in": [folded, *exact, ANY]}}]
 
 
 def _all(conditions: list[Condition]) -> Condition:

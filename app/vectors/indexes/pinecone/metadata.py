@@ -16,6 +16,7 @@ import msgspec
 
 from app.cmp.availability import IN_STOCK
 from app.cmp.categories import SEPARATOR
+from app.cmp.limits import MAX_URN_BYTES
 from app.cmp.text import cut_bytes
 
 Value: TypeAlias = str | float | bool | list[str]
@@ -84,8 +85,12 @@ def metadata_hash(metadata: Metadata) -> bytes:
 
 
 def fold(text: str) -> str:
-    """Equal for texts that any database's `lower` makes equal, and for some more: case, accents and dots are gone."""
-    plain = "".join(each for each in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(each))
+    """Equal for texts that any database's `lower` makes equal, and for some more: case, accents and dots are gone. It
+    is `ANY` for a text with letters that this Python does not know: a newer database may know a case of them."""
+    letters = unicodedata.normalize("NFD", text.casefold())
+    if any(unicodedata.category(each) == "Cn" for each in letters):
+        return ANY
+    plain = "".join(each for each in letters if not unicodedata.combining(each))
     return cut_bytes(plain.replace("ı", "i").strip(), _MAX_KEY_BYTES)  # noqa: RUF001 - the dotless i is what is meant
 
 
@@ -103,7 +108,7 @@ def number(price: Decimal) -> float:
 
 def _brands(facts: ProductFacts) -> list[str]:
     names = dict.fromkeys(fold(name) for name in facts.brand_names)
-    listed = [*names, *([cut_bytes(facts.brand_urn, _MAX_KEY_BYTES * 2)] if facts.brand_urn else [])]
+    listed = [*names, *([cut_bytes(facts.brand_urn, MAX_URN_BYTES)] if facts.brand_urn else [])]
     return listed_or_none(listed if len(listed) <= _MAX_BRANDS else [ANY])
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from app.vectors.indexes.pinecone.session import Session
 
 _PATIENCE = 300.0  # seconds until a new index is ready
-_POLL = 1.0
 _NOT_WAITING = -1  # the SDK's word for that; it would look every five seconds, and try nothing again
 _DENSE_FIELD = "_values"  # what an index that is written by vectors calls them
 
@@ -68,4 +67,4 @@ def _wait(session: "Session", name: str) -> None:
             return
         if time.monotonic() >= until:
             raise PineconeUnavailableError(f"The index {name} is not ready after {_PATIENCE:g} seconds")
-        time.sleep(_POLL)
+        time.sleep(session.config.patience.backoff)
