@@ -24,6 +24,7 @@ from app.services import generations, vectors
 from app.services.refusals import CODE
 from app.vectors.embedders import create_embedder
 from app.vectors.indexes.pgvector import require_version
+from app.vectors.indexes.pinecone import obsolete_settings
 
 _MARKS: dict[State, tuple[str, str]] = {
     "ok": ("ok", "green"),
@@ -61,6 +62,8 @@ def _examine(config: Path | None) -> Iterator[Finding]:
         settings = settings.model_copy(update={"ingestion_config_path": config})
     env_file = "the environment and .env" if Path(".env").is_file() else "the environment; there is no .env"
     yield Finding("ok", "settings", f"read from {env_file}")
+    if obsolete := obsolete_settings(settings):
+        yield Finding("note", "settings", obsolete, "Remove it.")
     yield from _ingestion(settings)
     model = _model(settings)
     yield model

@@ -33,12 +33,13 @@ def in_one_line(text: str) -> str:
 def test_what_was_never_used_is_not_broken(command: CommandLine, database_url: str) -> None:
     (command.folder / "ingestion.yaml").write_text("ingestion: []")
     began = time.monotonic()
-    told = command.done("doctor", DATABASE_URL=database_url, **NOWHERE)
+    told = command.done("doctor", DATABASE_URL=database_url, PINECONE_ENVIRONMENT="us-west1-gcp", **NOWHERE)
     assert time.monotonic() - began < 8  # the embedding model is tried too
     assert "note   broker: Nothing answers at 127.0.0.1:1, which CELERY_BROKER_URL names" in told
     assert "→ Run `discovery-node up`" in told
     assert "note   workers: none was heard of" in told
     assert "note   beat: none ever" in told
+    assert "note settings: PINECONE_ENVIRONMENT is obsolete" in in_one_line(told)
     assert "All is well." in told
     assert "secret" not in told
 

@@ -1,12 +1,16 @@
 """Which indexes, as whom, and how patiently."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
+import structlog
 from pydantic import SecretStr
 
 from app.core.config import Settings
 from app.core.errors import ConfigurationError
+
+log = structlog.get_logger()
 
 Metric = Literal["cosine", "dotproduct"]
 
@@ -47,6 +51,8 @@ class PineconeConfig:
                 "Pinecone needs a key and the names of two indexes",
                 remedy="Set PINECONE_API_KEY, PINECONE_DENSE_INDEX and PINECONE_SPARSE_INDEX.",
             )
+        if obsolete := obsolete_settings(settings):
+            _warn(obsolete)
         if dense == sparse:
             raise ConfigurationError(
                 f"PINECONE_DENSE_INDEX and PINECONE_SPARSE_INDEX are both {dense}",
@@ -68,4 +74,10 @@ def obsolete_settings(settings: Settings) -> str | None:
     """What to say of settings that mean nothing any more; None when there are none."""
     if settings.pinecone_environment is None:
         return None
-    return "PINECONE_ENVIRONMENT is obsolete and not looked at: an index is found by its name. Remove it."
+    return "PINECONE_ENVIRONMENT is obsolete and not looked at: an index is found by its name"
+
+
+@cache
+def _warn(told: str) -> None:
+    """Once in a process."""
+    log.warning("obsolete setting", told=told)
