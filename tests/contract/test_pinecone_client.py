@@ -1,13 +1,16 @@
 """The client against a server that speaks Pinecone's protocol, holds to its limits, and fails."""
 
 import logging
+import ssl
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import structlog
+import trustme
 
 from app.core.errors import ConfigurationError
 from app.net.door import Policy
@@ -318,6 +321,23 @@ def test_the_key_is_not_sent_in_the_clear(server: PineconeServer) -> None:
         open_at(server, allowed_private_hosts="")
     assert "ALLOWED_PRIVATE_HOSTS" in caught.value.remedy
     assert len(server.asked) == asked
+
+
+def test_it_goes_over_tls_that_is_believed(tmp_path: Path) -> None:
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    with PineconeServer(tls) as server:
+        server.create_dense("dense", DIMENSIONS)
+        server.create_integrated("sparse")
+        indexes = open_at(server, ca_bundle=tmp_path / "authority.pem")
+        assert written(indexes.dense.upsert(NAMESPACE, [record(1)])) == ["1"]
+        indexes.close()
+        asked = len(server.asked)
+        with pytest.raises(PineconeError, match=r"TLS failed \(describe dense\)") as caught:
+            open_at(server)
+        assert "CA_BUNDLE" in caught.value.remedy
+        assert len(server.asked) == asked
 
 
 def test_private_addresses_are_closed_here_too(server: PineconeServer) -> None:

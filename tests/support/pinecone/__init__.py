@@ -1,6 +1,7 @@
 """A server that speaks Pinecone's HTTP protocol (version 2026-07), holds to its limits, and fails on request."""
 
 import json
+import ssl
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +23,8 @@ _VERSION = "2026-07"
 class PineconeServer:
     """The control plane, and a data plane on a port of its own for each index, as hosts differ there."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.faults = Faults()
         self.indexes: dict[str, Index] = {}
         self.initializing = 0  # how often a new index is described before it is ready
@@ -34,7 +36,7 @@ class PineconeServer:
         self._plane = ControlPlane(lambda: sorted(self.indexes), self._describe, self._add, self._remove)
 
     def __enter__(self) -> Self:
-        self._control = Listener(partial(self._answer, self._plane, None))
+        self._control = Listener(partial(self._answer, self._plane, None), self._tls)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,7 +84,7 @@ class PineconeServer:
         with self._lock:
             self.indexes[index.name] = index
             self._schemas[index.name] = fields, deployment
-            self._listeners[index.name] = Listener(respond)
+            self._listeners[index.name] = Listener(respond, self._tls)
             self._waits[index.name] = self.initializing
 
     def _remove(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -109,14 +110,10 @@ class PineconeIndex:
 
     def ids(self, namespace: str) -> Iterator[list[str]]:
         """The ids of all records, page by page."""
+        listed = partial(self._index.list_paginated, namespace=namespace, limit=_PAGE)
         token: str | None = None
         while True:
-            page = self._ask(
-                "list",
-                lambda token=token: self._index.list_paginated(  # type: ignore[misc]
-                    namespace=namespace, limit=_PAGE, pagination_token=token
-                ),
-            )
+            page = self._ask("list", partial(listed, pagination_token=token))
             if page is None:
                 return
             if found := [each.id for each in page.vectors if each.id is not None]:
@@ -129,7 +126,7 @@ class PineconeIndex:
         """The metadata of those of the records that are there."""
         found: dict[str, Metadata] = {}
         for part in cutting.fetchable(ids):
-            answer = self._ask("fetch", lambda part=part: self._index.fetch(ids=part, namespace=namespace))  # type: ignore[misc]
+            answer = self._ask("fetch", partial(self._index.fetch, ids=part, namespace=namespace))
             for record_id, vector in (answer.vectors if answer else {}).items():
                 metadata = dict(vector.metadata or {})
                 metadata.pop(self._shape.text_field, None)

@@ -1,6 +1,7 @@
 """Calls of the SDK: guarded, counted, tried again as long as that may help, and with errors of the node's own."""
 
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ _REMEDIES = {
     403: "See what the key may do, and the limits of the Pinecone project.",
     404: "Name an index that exists, or run `discovery-node vectors setup`.",
 }
+_TLS_REMEDY = "List the certificate of what answers there in CA_BUNDLE, if it can be trusted."
 _CONTROL = "control plane"
 
 
@@ -135,6 +137,8 @@ def _translated(told: str) -> Iterator[None]:
             f"Pinecone asks to slow down ({told})", retry_after=error.retry_after, throttled=True
         ) from error
     except (PineconeTimeoutError, PineconeConnectionError) as error:
+        if _is_of_tls(error):
+            raise PineconeError(f"TLS failed ({told}): {error}", remedy=_TLS_REMEDY) from error
         raise PineconeUnavailableError(f"Pinecone does not answer ({told}): {error}") from error
     except ServiceError as error:
         raise PineconeUnavailableError(
@@ -154,6 +158,12 @@ def _translated(told: str) -> Iterator[None]:
         raise PineconeRefusedError(f"Pinecone's SDK refuses ({told}): {error}", status=0) from error
     except NetworkError as error:
         raise PineconeError(f"Pinecone cannot be reached ({told}): {error}", remedy=error.remedy) from error
+
+
+def _is_of_tls(error: BaseException) -> bool:
+    """Whether a certificate is not believed, or the like: that does not pass by itself."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, ssl.SSLError) or (cause is not None and _is_of_tls(cause))
 
 
 def _retry_after(error: ApiError) -> float | None:

@@ -16,11 +16,18 @@ from app.net.door import Policy, trusted
 from app.net.errors import ForbiddenError
 
 _KEEPALIVE_SECONDS = 30.0
-_ERRORS = {error: getattr(httpx, error.__name__) for error in (
-    httpcore2.ConnectTimeout, httpcore2.ReadTimeout, httpcore2.WriteTimeout, httpcore2.PoolTimeout,
-    httpcore2.ConnectError, httpcore2.ReadError, httpcore2.WriteError, httpcore2.RemoteProtocolError,
-    httpcore2.LocalProtocolError,
-)}  # fmt: skip
+_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
+    httpcore2.ConnectTimeout: httpx.ConnectTimeout,
+    httpcore2.ReadTimeout: httpx.ReadTimeout,
+    httpcore2.WriteTimeout: httpx.WriteTimeout,
+    httpcore2.PoolTimeout: httpx.PoolTimeout,
+    httpcore2.ConnectError: httpx.ConnectError,
+    httpcore2.ReadError: httpx.ReadError,
+    httpcore2.WriteError: httpx.WriteError,
+    httpcore2.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore2.RemoteProtocolError: httpx.RemoteProtocolError,
+    OSError: httpx.NetworkError,
+}
 
 Sent = Callable[[int, int], None]
 """Told of each answer: bytes of the body that was sent, and its status; 0 when none came."""
@@ -57,7 +64,7 @@ class GuardedTransport(httpx.BaseTransport):
                 content = b"".join(answer.iter_stream())
             status = answer.status
         except tuple(_ERRORS) as error:
-            raise _ERRORS[type(error)](str(error) or type(error).__name__, request=request) from error
+            raise _as_the_sdk_knows_it(error)(str(error) or type(error).__name__, request=request) from error
         finally:
             deadline.reset(token)
             self._sent(len(body), status)
@@ -91,6 +98,10 @@ def _translated(request: httpx.Request, body: bytes) -> httpcore2.Request:
     target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     extensions: dict[str, Any] = {"timeout": request.extensions.get("timeout", {})}
     return httpcore2.Request(request.method, target, headers=request.headers.raw, content=body, extensions=extensions)
+
+
+def _as_the_sdk_knows_it(error: Exception) -> type[httpx.TransportError]:
+    return next(theirs for ours, theirs in _ERRORS.items() if isinstance(error, ours))
 
 
 def _without(request: httpx.Request, content: bytes) -> bytes:
