@@ -1,5 +1,6 @@
 """The client against a server that speaks Pinecone's protocol, holds to its limits, and fails."""
 
+import gzip
 import logging
 import ssl
 import sys
@@ -29,6 +30,7 @@ from app.vectors.indexes.pinecone import (
 from app.vectors.indexes.pinecone.records import MAX_BATCH_BYTES
 from tests.support.pinecone import API_KEY, Fault, Lateness, PineconeServer
 from tests.support.pinecone.opening import DIMENSIONS, facts, open_at, pinecone_config, pinecone_settings, record
+from tests.support.web import Exchange, WebServer
 
 NAMESPACE = "node-1"
 
@@ -308,6 +310,25 @@ def test_the_key_is_shown_to_nobody(
     shown = (told, caplog.text, repr(pinecone_config(server)), repr(indexes), repr(caught.value.__cause__.__dict__))
     assert not [each for each in shown if API_KEY in each]
     assert "Invalid API Key: (the key)" in told
+
+
+def test_the_key_is_not_shown_by_a_packed_answer_either(server: PineconeServer) -> None:
+    def quote(exchange: Exchange) -> None:
+        told = f'{{"error": {{"code": "NO", "message": "not {exchange.headers["api-key"]}"}}}}'
+        exchange.reply(401, gzip.compress(told.encode()), content_encoding="gzip", content_type="application/json")
+
+    with WebServer(quote) as gateway, pytest.raises(PineconeRefusedError, match=r"401 not \(the key\)"):
+        open_at(server, pinecone_controller_host=gateway.url)
+
+
+def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(server: PineconeServer) -> None:
+    def garble(exchange: Exchange) -> None:
+        exchange.reply(200, b"no gzip", content_encoding="gzip")
+
+    with WebServer(garble) as gateway:
+        with pytest.raises(PineconeUnavailableError):
+            open_at(server, pinecone_controller_host=gateway.url)
+        assert len(gateway.asked) == 4
 
 
 def test_a_wrong_key_is_said_to_be_wrong(server: PineconeServer) -> None:

@@ -17,7 +17,7 @@ from app.vectors.indexes.pinecone.connecting import connect
 from app.vectors.indexes.pinecone.counters import Counters, Traffic
 from app.vectors.indexes.pinecone.errors import PineconeRefusedError, PineconeUnavailableError, UnsuitableIndexError
 from app.vectors.indexes.pinecone.filters import Filters, pinecone_filter
-from app.vectors.indexes.pinecone.metadata import Metadata
+from app.vectors.indexes.pinecone.metadata import TEXT_HASH, Metadata
 from app.vectors.indexes.pinecone.records import Payload, Record
 from app.vectors.indexes.pinecone.sending import sent_at_once
 
@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 MAX_HITS = 10_000
 _PAGE = 100
-_NO_FIELDS = ("",)  # asks for none of the fields of a hit: without any, all would come
+_SHORT_FIELD = (TEXT_HASH,)  # of each hit: if none were named, all would come
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class PineconeIndex:
         found = self._ask(
             "search",
             lambda: self._index.search(
-                namespace=namespace, top_k=most, inputs=inputs, filter=conditions, fields=_NO_FIELDS
+                namespace=namespace, top_k=most, inputs=inputs, filter=conditions, fields=_SHORT_FIELD
             ),
         )
         return [Match(each.id, each.score) for each in found.result.hits] if found else []

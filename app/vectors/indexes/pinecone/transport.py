@@ -16,6 +16,7 @@ from app.net.door import Policy, trusted
 from app.net.errors import ForbiddenError
 
 _KEEPALIVE_SECONDS = 30.0
+_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
     httpcore2.ConnectTimeout: httpx.ConnectTimeout,
     httpcore2.ReadTimeout: httpx.ReadTimeout,
@@ -68,7 +69,7 @@ class GuardedTransport(httpx.BaseTransport):
         finally:
             deadline.reset(token)
             self._sent(len(body), status)
-        return httpx.Response(status, headers=answer.headers, content=_without(request, content), request=request)
+        return _readable(request, httpx.Headers(answer.headers), status, content)
 
     def _require_private(self, url: httpx.URL) -> None:
         host, port = canonical_host(url.host), url.port or {"https": 443}.get(url.scheme, 80)
@@ -104,6 +105,13 @@ def _as_the_sdk_knows_it(error: Exception) -> type[httpx.TransportError]:
     return next(theirs for ours, theirs in _ERRORS.items() if isinstance(error, ours))
 
 
-def _without(request: httpx.Request, content: bytes) -> bytes:
+def _readable(request: httpx.Request, headers: httpx.Headers, status: int, content: bytes) -> httpx.Response:
+    """An answer, unpacked, without the key that was sent."""
+    try:
+        unpacked = httpx.Response(status, headers=headers, content=content, request=request).content
+    except httpx.DecodingError as error:
+        raise httpx.RemoteProtocolError(str(error), request=request) from error
     key = request.headers.get("api-key", "").encode()
-    return content.replace(key, b"(the key)") if key else content
+    told = unpacked.replace(key, b"(the key)") if key else unpacked
+    kept = [(name, value) for name, value in headers.multi_items() if name not in _OF_THE_WIRE]
+    return httpx.Response(status, headers=kept, content=told, request=request)
