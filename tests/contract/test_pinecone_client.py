@@ -4,8 +4,10 @@ import gzip
 import logging
 import ssl
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from app.vectors.indexes.pinecone import (
     obsolete_settings,
     open_indexes,
 )
+from app.vectors.indexes.pinecone.config import Patience
 from app.vectors.indexes.pinecone.records import MAX_BATCH_BYTES
 from tests.support.pinecone import API_KEY, Fault, Lateness, PineconeServer
 from tests.support.pinecone.opening import DIMENSIONS, facts, open_at, pinecone_config, pinecone_settings, record
@@ -329,6 +332,20 @@ def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(server: PineconeSe
         with pytest.raises(PineconeUnavailableError):
             open_at(server, pinecone_controller_host=gateway.url)
         assert len(gateway.asked) == 4
+
+
+def test_an_answer_that_trickles_in_has_one_deadline(server: PineconeServer) -> None:
+    def trickle(exchange: Exchange) -> None:
+        answer = b"HTTP/1.1 404 Told\r\nContent-Length: 2\r\nX-Pad: 12345\r\n\r\n{}"
+        for start in range(0, len(answer), 8):
+            exchange.send(answer[start : start + 8])
+            time.sleep(0.1)
+
+    with WebServer(trickle) as gateway:
+        chosen = {"pinecone_controller_host": gateway.url, "pinecone_timeout": 0.3}
+        config = replace(pinecone_config(server, **chosen), patience=Patience(tries=1))
+        with pytest.raises(PineconeUnavailableError, match="does not answer"):
+            open_indexes(config, Policy.of(pinecone_settings(server)), DIMENSIONS)
 
 
 def test_a_wrong_key_is_said_to_be_wrong(server: PineconeServer) -> None:
