@@ -15,6 +15,8 @@ from sqlalchemy import create_engine, make_url
 from app.core.config import Settings
 from app.db import embedded, schema
 from app.db.session import LiveDatabase
+from tests.support.feeds import FeedFolder
+from tests.support.nodes import Node
 
 _TEMPLATE = "node_template"
 _numbers = itertools.count()
@@ -105,3 +107,18 @@ def shared_database(shared_url: str) -> Iterator[LiveDatabase]:
     database = LiveDatabase(shared_url)
     yield database
     database.engine.dispose()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FeedFolder:
+    """An empty publisher's folder."""
+    return FeedFolder(tmp_path / "publisher")
+
+
+@pytest.fixture
+def node(shared_database: LiveDatabase, shared_url: str, tmp_path: Path, folder: FeedFolder) -> Node:
+    """A node with an ingestor `acme`, of the registry in `folder`; more are added with `Node.configure`."""
+    settings = Settings(_env_file=None, database_url=shared_url, data_dir=tmp_path / "data", log_level="error")
+    node = Node(shared_database, settings, tmp_path, [{"name": "acme", "registry": "publisher/registry.json"}])
+    node.empty()
+    return node

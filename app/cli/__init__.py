@@ -254,6 +254,14 @@ def status(json: Json = False) -> None:
 
 
 @vector_commands.command()
+def setup() -> None:
+    """Create the indexes at Pinecone that the settings name and that are missing."""
+    from app.cli.vectors import set_up
+
+    set_up()
+
+
+@vector_commands.command()
 def rebuild() -> None:
     """Build the index of the configured model beside the live one, and put it in its place. It can be resumed."""
     from app.cli.vectors import rebuild

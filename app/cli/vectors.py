@@ -28,6 +28,20 @@ def show_status(*, as_json: bool) -> None:
         console().print("There is no search index yet. Run `discovery-node ingest --only vector`.")
 
 
+def set_up() -> None:
+    """Creates the indexes that are missing where the settings say, and looks whether all are fit."""
+    recipe = generations.configured(settings())
+    created = recipe.set_up()
+    place = recipe.place()
+    if not place:
+        console().print("The index is kept in the database: there is nothing to set up.")
+        return
+    told = f"created {' and '.join(created)}" if created else "nothing had to be created"
+    console().print(
+        f"{place['dense']} and {place['sparse']} are ready: {told}. Fill them: discovery-node vectors rebuild"
+    )
+
+
 def rebuild() -> bool:
     """Builds the index of the configured model until it is live; False when it is not."""
     found = settings()

@@ -28,6 +28,7 @@ from app.services.runs import EndedRun, OrganizationBusyError, Run
 from app.services.starts import LeaseLostError, Start, Status
 from app.services.unlisted import RetirementRule, RetirementsHeldError, Verdict
 from app.vectors.embedders import EmbeddingUnavailableError
+from app.vectors.indexes.base import IndexUnavailableError
 
 log = structlog.get_logger()
 
@@ -411,9 +412,9 @@ def _told_refused(number: int) -> str:
 
 
 def _is_transient(error: Exception) -> bool:
-    """Whether the same may go well in a while: what cannot be reached, what keeps changing, an embedding service or a
-    database that is full or busy."""
-    is_busy = isinstance(error, EmbeddingUnavailableError)
+    """Whether the same may go well in a while: what cannot be reached, what keeps changing, an embedding service, an
+    index or a database that is full or busy."""
+    is_busy = isinstance(error, EmbeddingUnavailableError | IndexUnavailableError)
     return is_passing(error) or is_busy or (isinstance(error, IngestorError) and error.transient)
 
 

@@ -9,7 +9,7 @@ clean-up drops it.
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from hashlib import sha256
 from typing import Any, Literal
 from uuid import uuid4
@@ -17,11 +17,11 @@ from uuid import uuid4
 import structlog
 from sqlalchemy import Connection, text
 
-from app.core.config import Settings
+from app.core.config import Settings, VectorProvider
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
 from app.vectors import embedders, indexes
-from app.vectors.embedders import PATIENCE, Embedder, EmbedderIdentity, Variant
+from app.vectors.embedders import PATIENCE, Embedder, EmbedderIdentity, HostedEmbedder, Variant
 from app.vectors.embedders.probe import is_identity
 from app.vectors.indexes.base import Index
 
@@ -69,11 +69,18 @@ class OtherModelError(DiscoveryNodeError):
 class Recipe:
     """What the settings make generations of. The factory is asked for a variant, or for the one that suits this CPU.
     `place` tells what the identity has to say of where the index is, nothing when it is in the database; it may ask
-    there. `made_with` are the settings by which another process makes the same embedder."""
+    there. `made_with` are the settings by which another process makes the same embedder. `set_up` creates what has to
+    be there first, and returns its names."""
 
     embedder: EmbedderFactory
     place: Callable[[], Mapping[str, str]] = dict
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    set_up: Callable[[], list[str]] = list
+
+    def prepare(self) -> None:
+        """Asks what has to be asked elsewhere, once; to be called before there are locks."""
+        self.place()
+        self.embedder(None).identity  # noqa: B018 - a service may have to be asked
 
 
 @dataclass(frozen=True)
@@ -113,14 +120,40 @@ class OpenGeneration:
 
 
 def configured(settings: Settings, *, patience: float = PATIENCE) -> Recipe:
-    """What generations of these settings are made of; a call of an embedder may take so many seconds. Raises
-    `ConfigurationError` for an index there is not."""
-    if settings.vector_provider != "pgvector":
-        raise ConfigurationError(
-            f"VECTOR_PROVIDER={settings.vector_provider} is not supported by this version",
-            remedy="Set VECTOR_PROVIDER=pgvector: the index is then kept in PostgreSQL.",
-        )
+    """What generations of these settings are made of; a call of an embedder may take so many seconds."""
+    return _RECIPES[settings.vector_provider](settings, patience)
+
+
+def _in_database(settings: Settings, patience: float) -> Recipe:
     return Recipe(partial(_embedder, settings, patience=patience), made_with=embedders.made_with(settings))
+
+
+def _at_pinecone(settings: Settings, patience: float) -> Recipe:
+    """Pinecone is asked what its dense index takes when that is needed."""
+    from app.vectors.indexes import pinecone_index as pinecone  # loads what few nodes need
+
+    @cache
+    def place() -> Mapping[str, str]:
+        return pinecone.place_of(settings, _embedder(settings, None, patience=patience).identity.dimensions)
+
+    def embedder(variant: Variant | None) -> Embedder:
+        found = place()
+        return (
+            HostedEmbedder(found["dense"])
+            if found["takes"] == "texts"
+            else _embedder(settings, variant, patience=patience)
+        )
+
+    def set_up() -> list[str]:
+        return pinecone.create_indexes(settings, _embedder(settings, None, patience=patience).identity.dimensions)
+
+    return Recipe(embedder, place, embedders.made_with(settings), set_up)
+
+
+_RECIPES: Mapping[VectorProvider, Callable[[Settings, float], Recipe]] = {
+    "pgvector": _in_database,
+    "pinecone": _at_pinecone,
+}
 
 
 @lru_cache(maxsize=8)
@@ -141,6 +174,8 @@ def query_embedder(connection: Connection, settings: Settings) -> Embedder:
     live = live_generation(connection)
     if live is None:
         return _query_embedder(settings, None)
+    if live.identity["provider"] == HostedEmbedder.PROVIDER:
+        return HostedEmbedder(live.identity["model"])
     origin = {"embedding_provider": live.identity["provider"]} | (live.made_with or {})
     for attempt in dict.fromkeys(embedders.attempts(settings, origin)):
         try:
@@ -197,7 +232,7 @@ def find_generation(connection: Connection, recipe: Recipe) -> OpenGeneration | 
 def open_generation(database: Database, recipe: Recipe, *, revive: bool = False) -> OpenGeneration:
     """Like `find_generation`, but creates one when there is none: the first is live at once, any other is built beside
     the live one. Whoever comes second finds what the first created. A retired one is an error, or taken up again."""
-    recipe.place(), recipe.embedder(None).identity  # a service is asked before there are locks
+    recipe.prepare()
     with database.transaction() as connection:
         found = find_generation(connection, recipe)
     if found is None or (revive and found.generation.status == "retired"):

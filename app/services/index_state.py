@@ -62,6 +62,7 @@ def repair(
 ) -> Differences:
     """Mends what differs; returns what still does. Raises `OtherModelError` when the live index is not the recipe's."""
     live = _live(database)
+    recipe.prepare()
     with database.transaction() as connection:
         found = find_generation(connection, recipe)
         if found is None or found.generation.id != live.id:

@@ -1,7 +1,7 @@
 """What should I buy? Products by meaning and by words, within filters, as the catalogue knows them now."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +18,7 @@ from app.core.errors import ConfigurationError
 from app.services.generations import live_generation, searched_generation
 from app.vectors.embedders import Embedder, EmbeddingUnavailableError
 from app.vectors.fusion import reciprocal_rank_fusion
-from app.vectors.indexes.base import Condition
+from app.vectors.indexes.base import Condition, Filters
 
 log = structlog.get_logger()
 
@@ -135,6 +135,7 @@ class _Scope:
     offers: str
     parameters: Mapping[str, Any]
     is_filter: bool
+    filters: Filters
 
 
 def _resolve(connection: Connection, filters: SearchFilters) -> _Scope | None:
@@ -166,7 +167,9 @@ def _resolve(connection: Connection, filters: SearchFilters) -> _Scope | None:
     if len(offers) > 1:
         passing = " AND ".join(offers)
         products.append(f"EXISTS (SELECT FROM offers o WHERE o.product_id = p.id AND {passing})")
-    return _Scope(" AND ".join(products), " AND ".join(offers), parameters, len(products) > 1)
+    urn = filters.organization and (normalize_organization_urn(filters.organization) or filters.organization)
+    wanted = Filters(**asdict(filters) | {"organization": urn})
+    return _Scope(" AND ".join(products), " AND ".join(offers), parameters, len(products) > 1, wanted)
 
 
 def _organization_id(connection: Connection, urn: str) -> int | None:
@@ -233,7 +236,7 @@ def _ranked(
         generation, vector = live_generation(connection), None
     if generation is None:
         return []
-    condition = Condition(scope.products, scope.parameters, scope.is_filter)
+    condition = Condition(scope.products, scope.parameters, scope.is_filter, scope.filters)
     found = generation.index.candidates(connection, query, vector, condition, depth)
     return reciprocal_rank_fusion([found.dense, found.text])
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from app.cmp.text import search_text
 from app.db.session import Database
-from app.services import pieces, refusals
+from app.services import counters, pieces, refusals
 from app.services.generations import (
     Generation,
     OpenGeneration,
@@ -24,7 +24,7 @@ from app.services.generations import (
 )
 from app.services.pieces import Piece, PieceLostError
 from app.vectors.embedders import Embedder
-from app.vectors.indexes.base import Block, Entry, Outdated, PendingProduct
+from app.vectors.indexes.base import Block, Entry, Index, Outdated, PendingProduct
 
 log = structlog.get_logger()
 
@@ -133,6 +133,7 @@ def rebuild(database: Database, recipe: Recipe, on_batch: Callable[[int, int], N
 
 def count_outdated(database: Database, recipe: Recipe, organization_ids: Sequence[int] | None) -> VectorReport:
     """What `update` would find to do. Writes nothing."""
+    recipe.prepare()
     with database.transaction() as connection:
         opened = find_generation(connection, recipe)
         if opened is None:
@@ -242,13 +243,34 @@ def _put_in(
         known = refusals.among(connection, generation, products)
     entries, refused = _entries(opened.embedder, [each for each in products if each.product_id not in known])
     generation.index.send(entries)
-    with database.transaction() as connection:
-        hold(connection, generation)
-        indexed = generation.index.acknowledge(connection, entries)
+
+    def finish(connection: Connection, indexed: int) -> None:
         refusals.record(connection, generation, refused)
         if piece is not None:
             piece.finish(connection, {"indexed": indexed, "failed": len(refused)})
+
+    try:
+        indexed = _acknowledge(database, generation, entries, finish)
+    except PieceLostError:
+        if not generation.index.is_in_database:  # what was sent was sent, and may have come late
+            _acknowledge(database, generation, entries)
+        raise
     return indexed, len(refused)
+
+
+def _acknowledge(
+    database: Database,
+    generation: Generation,
+    entries: Sequence[Entry],
+    finish: Callable[[Connection, int], None] | None = None,
+) -> int:
+    with database.transaction() as connection:
+        hold(connection, generation)
+        indexed = generation.index.acknowledge(connection, entries)
+        _count_traffic(connection, generation.index)
+        if finish is not None:
+            finish(connection, indexed)
+    return indexed
 
 
 def _entries(
@@ -290,6 +312,18 @@ def _take_out(database: Database, generation: Generation, organization_ids: Sequ
         with database.transaction() as connection:
             hold(connection, generation)
             taken += index.forget(connection, vanished)
+            _count_traffic(connection, index)
+
+
+def _count_traffic(connection: Connection, index: Index) -> None:
+    """Adds what the index's requests amounted to to the node's counters."""
+    counters.add(
+        connection,
+        {
+            (f"index_{what}", (("index", name),)): amount
+            for name, amounts in index.traffic().items() for what, amount in amounts.items()
+        },
+    )  # fmt: skip
 
 
 def _count_live(connection: Connection, organization_ids: Sequence[int] | None) -> int:

@@ -52,6 +52,10 @@ _COUNTERS = {
     "starts": _Family("cmp_starts", "Starts that ended", ("ingestor", "status")),
     "items": _Family("cmp_items", "Items of feeds by what became of them", ("kind", "verdict")),
     "products_indexed": _Family("cmp_products_indexed", "Products embedded and put into the search index"),
+    "index_requests": _Family("cmp_index_requests", "Requests to an index outside of the database", ("index",)),
+    "index_records": _Family("cmp_index_records", "Records it acknowledged", ("index",)),
+    "index_bytes": _Family("cmp_index_bytes", "Bytes it was sent", ("index",)),
+    "index_throttled": _Family("cmp_index_throttled", "Times it said to slow down", ("index",)),
     "leases_lost": _Family("cmp_leases_lost", "Starts taken from workers that were lost"),
 }
 

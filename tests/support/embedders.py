@@ -52,4 +52,4 @@ def forget_generations(database: LiveDatabase) -> None:
     """As if no vector step had ever been."""
     with database.transaction() as connection:
         for generation in connection.execute(text("DELETE FROM index_generations RETURNING id")).scalars().all():
-            connection.exec_driver_sql(f"DROP TABLE vectors_{generation}")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS vectors_{generation}, acknowledged_{generation}")

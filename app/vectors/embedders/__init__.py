@@ -12,6 +12,7 @@ from app.vectors.embedders.base import (
     EmbeddingUnavailableError,
     Variant,
 )
+from app.vectors.embedders.hosted import HostedEmbedder
 from app.vectors.embedders.local import LocalEmbedder
 from app.vectors.embedders.openai import PATIENCE, OpenAIEmbedder
 from app.vectors.embedders.origin import attempts, made_with
@@ -23,6 +24,7 @@ __all__ = [
     "EmbedderIdentity",
     "EmbeddingError",
     "EmbeddingUnavailableError",
+    "HostedEmbedder",
     "Variant",
     "attempts",
     "create_embedder",

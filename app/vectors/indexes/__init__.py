@@ -13,7 +13,16 @@ def _pgvector(generation_id: int, identity: Mapping[str, Any], _namespace: str |
     return PgVectorIndex(generation_id, identity["dimensions"])
 
 
-_PROVIDERS: Mapping[str, Callable[[int, Mapping[str, Any], str | None], Index]] = {"pgvector": _pgvector}
+def _pinecone(generation_id: int, identity: Mapping[str, Any], namespace: str | None) -> Index:
+    from app.vectors.indexes.pinecone_index import open_pinecone  # loads what few nodes need
+
+    return open_pinecone(generation_id, identity, namespace)
+
+
+_PROVIDERS: Mapping[str, Callable[[int, Mapping[str, Any], str | None], Index]] = {
+    "pgvector": _pgvector,
+    "pinecone": _pinecone,
+}
 
 
 def open_index(generation_id: int, identity: Mapping[str, Any], namespace: str | None) -> Index:

@@ -7,13 +7,19 @@ acknowledged is pending, and is sent again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
+
+
+class IndexUnavailableError(DiscoveryNodeError):
+    """An index that is elsewhere does not answer, or not now: the same may go well in a while."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,27 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Filters:
+    """What a product must be, as `app.services.search` understands it; the organization by the URN it has there."""
+
+    brand: str | None = None
+    category: str | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    currency: str | None = None
+    in_stock: bool = False
+    organization: str | None = None
+
+
+@dataclass(frozen=True)
 class Condition:
-    """Which products may be found: SQL about `p`, a row of `products`, with its parameters."""
+    """Which products may be found: SQL about `p`, a row of `products`, with its parameters; and the filters that it was
+    made of, for an index that cannot ask the catalogue."""
 
     sql: str = "p.deleted_at IS NULL"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     is_filter: bool = False
+    filters: Filters = Filters()
 
 
 @dataclass(frozen=True)
@@ -158,6 +179,11 @@ class Index(Protocol):
 
     def doubt(self, connection: Connection, differences: Differences) -> None:
         """Makes what differs pending, or vanished, so that the next vector step mends it."""
+        ...
+
+    def traffic(self) -> dict[str, dict[str, int]]:
+        """What this process sent elsewhere since it was last asked: requests, records, bytes and answers that said to
+        slow down, by the name of the index there."""
         ...
 
     def ensure_search_structures(self, connection: Connection) -> bool:

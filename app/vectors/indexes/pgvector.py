@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Row, text
 
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Outdated, PendingProduct
+from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, PendingProduct
+from app.vectors.indexes.tracking import GONE, Tracking
 
 MIN_ROWS_TO_INDEX = 5_000
 """Below this a scan is fast, and a first load is not slowed by index upkeep: 100 times slower than plain rows."""
@@ -38,7 +39,6 @@ _QUERY_SETTINGS = (
 _QUERY = "websearch_to_tsquery('english', :query)"
 # What excludes only (`-red`) would match almost everything, and could use no index.
 _HAS_TERMS = f"querytree({_QUERY}) NOT IN ('', 'T')"
-_GONE = "NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NULL)"
 _RANK = f"ts_rank_cd('{{1,1,1,1}}', v.tsv, {_QUERY}, 2)"
 
 
@@ -47,7 +47,7 @@ class PgVectorOutdatedError(DiscoveryNodeError):
 
 
 @dataclass(frozen=True)
-class PgVectorIndex:
+class PgVectorIndex(Tracking):
     """The table of one generation."""
 
     generation_id: int
@@ -81,66 +81,7 @@ class PgVectorIndex:
     def discard(self) -> None:
         """Nothing is elsewhere."""
 
-    def drop(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {self.table}")
-
-    def count(self, connection: Connection) -> int:
-        count: int = connection.exec_driver_sql(f"SELECT count(*) FROM {self.table}").scalar_one()
-        return count
-
     # --- keeping in step with the catalogue ----------------------------------------------------------------------
-
-    def outdated(self, connection: Connection, organization_ids: Sequence[int] | None) -> list[Outdated]:
-        """One statement, from two indexes alone."""
-        rows = connection.execute(
-            text(f"""
-                SELECT organization_id, count(p.id) AS pending, count(*) - count(p.id) AS vanished
-                FROM (
-                    SELECT organization_id, id, text_hash FROM products
-                    WHERE deleted_at IS NULL AND {_among("organization_id", organization_ids)}
-                ) p
-                FULL JOIN (
-                    SELECT organization_id, product_id AS id, text_hash FROM {self.table}
-                    WHERE {_among("organization_id", organization_ids)}
-                ) v USING (organization_id, id)
-                WHERE p.text_hash IS DISTINCT FROM v.text_hash
-                GROUP BY organization_id ORDER BY organization_id
-                """),
-            {"organizations": organization_ids},
-        )
-        return [Outdated(*row) for row in rows]
-
-    def lag(self, connection: Connection) -> tuple[int, float]:
-        """From two indexes alone, and a look at 10,000 of the products found: of more, which only a first load leaves,
-        some."""
-        row = connection.exec_driver_sql(
-            f"""
-            WITH pending AS MATERIALIZED (
-                SELECT p.id FROM products p LEFT JOIN {self.table} v ON v.organization_id = p.organization_id
-                    AND v.product_id = p.id AND v.text_hash = p.text_hash
-                WHERE p.deleted_at IS NULL AND v.product_id IS NULL
-            )
-            SELECT (SELECT count(*) FROM pending),
-                CAST(coalesce(extract(epoch FROM clock_timestamp() - min(p.updated_at)), 0) AS float8)
-            FROM (SELECT id FROM pending LIMIT 10000) looked_at JOIN products p USING (id)
-            """
-        ).one()
-        return row[0], row[1]
-
-    def blocks(self, connection: Connection, organization_ids: Sequence[int] | None, size: int) -> list[Block]:
-        rows = connection.execute(
-            text(f"""
-                SELECT organization_id, min(id), max(id) FROM (
-                    SELECT p.organization_id, p.id,
-                        (row_number() OVER (PARTITION BY p.organization_id ORDER BY p.id) - 1) / :size AS block
-                    FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
-                    WHERE p.deleted_at IS NULL AND {_among("p.organization_id", organization_ids)}
-                        AND p.text_hash IS DISTINCT FROM v.text_hash
-                ) AS pending GROUP BY organization_id, block ORDER BY organization_id, block
-                """),
-            {"organizations": organization_ids, "size": size},
-        )
-        return [Block(*row) for row in rows]
 
     def pending(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
         # Row by row along two indexes: any other join would read the whole organization for every batch.
@@ -191,22 +132,12 @@ class PgVectorIndex:
             },
         ).rowcount
 
-    def vanished(self, connection: Connection, organization_ids: Sequence[int], limit: int) -> list[int]:
-        rows = connection.execute(
-            text(f"""
-                SELECT v.product_id FROM {self.table} v WHERE {_among("organization_id", organization_ids)}
-                    AND {_GONE} ORDER BY v.product_id LIMIT :limit
-                """),
-            {"organizations": organization_ids, "limit": limit},
-        )
-        return list(rows.scalars())
-
     def erase(self, product_ids: Sequence[int]) -> None:
         """Nothing: what is forgotten is what is taken out."""
 
     def forget(self, connection: Connection, product_ids: Sequence[int]) -> int:
         return connection.execute(
-            text(f"DELETE FROM {self.table} v WHERE product_id = ANY(CAST(:ids AS bigint[])) AND {_GONE}"),
+            text(f"DELETE FROM {self.table} v WHERE product_id = ANY(CAST(:ids AS bigint[])) AND {GONE}"),
             {"ids": product_ids},
         ).rowcount
 
@@ -226,6 +157,9 @@ class PgVectorIndex:
 
     def doubt(self, connection: Connection, differences: Differences) -> None:
         """Nothing: the step compares the same."""
+
+    def traffic(self) -> dict[str, dict[str, int]]:
+        return {}
 
     def ensure_search_structures(self, connection: Connection, min_rows: int = MIN_ROWS_TO_INDEX) -> bool:
         """Builds the indexes of a table that has grown to need them; True when it did.
@@ -358,10 +292,6 @@ def require_version(connection: Connection) -> None:
             "(CVE-2026-3172)",
             remedy="Install pgvector 0.8.2 or newer, and run `ALTER EXTENSION vector UPDATE` in the database.",
         )
-
-
-def _among(column: str, organization_ids: Sequence[int] | None) -> str:
-    return "true" if organization_ids is None else f"{column} = ANY(CAST(:organizations AS bigint[]))"
 
 
 def _by_leg(rows: Sequence[Row[Any]]) -> defaultdict[str, list[int]]:

@@ -11,6 +11,7 @@ The metadata that filters ask for (`metadata`) and the filters (`filters`) belon
 product that passes the exact one, and some that do not, which PostgreSQL has to look at again.
 """
 
+from app.vectors.indexes.base import Filters
 from app.vectors.indexes.pinecone.client import Match, PineconeIndex, PineconeIndexes, open_indexes
 from app.vectors.indexes.pinecone.config import PineconeConfig, obsolete_settings
 from app.vectors.indexes.pinecone.counters import Traffic
@@ -20,7 +21,7 @@ from app.vectors.indexes.pinecone.errors import (
     PineconeUnavailableError,
     UnsuitableIndexError,
 )
-from app.vectors.indexes.pinecone.filters import Filters, pinecone_filter
+from app.vectors.indexes.pinecone.filters import pinecone_filter
 from app.vectors.indexes.pinecone.metadata import Metadata, OfferFacts, ProductFacts, metadata_hash, product_metadata
 from app.vectors.indexes.pinecone.records import Record
 from app.vectors.indexes.pinecone.setup import create_missing

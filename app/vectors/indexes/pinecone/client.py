@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.net.door import Policy
+from app.vectors.indexes.base import Filters
 from app.vectors.indexes.pinecone import records as cutting
 from app.vectors.indexes.pinecone.config import PineconeConfig
 from app.vectors.indexes.pinecone.connecting import connect
 from app.vectors.indexes.pinecone.counters import Counters, Traffic
 from app.vectors.indexes.pinecone.errors import PineconeRefusedError, PineconeUnavailableError, UnsuitableIndexError
-from app.vectors.indexes.pinecone.filters import Filters, pinecone_filter
-from app.vectors.indexes.pinecone.metadata import TEXT_HASH, Metadata
+from app.vectors.indexes.pinecone.filters import pinecone_filter
+from app.vectors.indexes.pinecone.metadata import PRODUCT, TEXT_HASH, Metadata
 from app.vectors.indexes.pinecone.records import Payload, Record
 from app.vectors.indexes.pinecone.sending import sent_at_once
 
@@ -143,10 +144,11 @@ class PineconeIndex:
 
     def query(
         self, namespace: str, *, vector: NDArray[np.float32] | None = None, text: str | None = None,
-        filters: Filters | None = None, top_k: int = 200,
+        filters: Filters | None = None, among: Sequence[str] | None = None, top_k: int = 200,
     ) -> list[Match]:  # fmt: skip
-        """The best records that pass the filters, best first: by vector or by text, as the index takes them."""
-        conditions = pinecone_filter(filters or Filters())
+        """The best records that pass the filters, or are `among` those named, best first: by vector or by text, as the
+        index takes them."""
+        conditions = pinecone_filter(filters or Filters()) if among is None else {PRODUCT: {"$in": list(among)}}
         most = min(top_k, MAX_HITS)
         if self.takes == "vectors":
             if vector is None:

@@ -1,13 +1,14 @@
 """What may come of a call to Pinecone, told apart by what can be done about it."""
 
 from app.core.errors import DiscoveryNodeError
+from app.vectors.indexes.base import IndexUnavailableError
 
 
 class PineconeError(DiscoveryNodeError):
     """Pinecone did not do what it was asked for."""
 
 
-class PineconeUnavailableError(PineconeError):
+class PineconeUnavailableError(PineconeError, IndexUnavailableError):
     """It does not answer, or not now: the same may go well in a while. `retry_after` is the seconds it asks for."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, throttled: bool = False) -> None:

@@ -5,13 +5,12 @@ a database does, and where a product has several offers, their prices are known 
 is looked at again in PostgreSQL.
 """
 
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from app.cmp.categories import normalize_path
 from app.cmp.limits import MAX_URN_BYTES
 from app.cmp.text import cut_bytes
+from app.vectors.indexes.base import Filters
 from app.vectors.indexes.pinecone.metadata import (
     ANY,
     PRICE,
@@ -24,19 +23,6 @@ from app.vectors.indexes.pinecone.metadata import (
 )
 
 Condition = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a product must be, as `app.services.search` understands it; the organization by the URN it has there."""
-
-    brand: str | None = None
-    category: str | None = None
-    min_price: Decimal | None = None
-    max_price: Decimal | None = None
-    currency: str | None = None
-    in_stock: bool = False
-    organization: str | None = None
 
 
 def pinecone_filter(filters: Filters) -> Condition | None:

@@ -26,6 +26,7 @@ ANY = "*"
 """Stands for every value of a list that would be too long: such a product passes each filter on it."""
 
 TEXT_HASH, METADATA_HASH = "text_hash", "metadata_hash"
+PRODUCT = "product"  # the id of the record, which a filter cannot ask for
 PRICE, STOCK = "price", "stock"  # the first part of keys: of all offers, of those in stock
 MAX_METADATA_BYTES = 30 * 1024
 """Of a product, at most: with the text beside it, it stays below Pinecone's 40 KB."""
@@ -36,7 +37,17 @@ _MAX_CURRENCIES = 64
 _MAX_BRANDS = 4
 _NEVER = 1e308  # a price that no filter reaches; the least and the highest of no offers at all
 RESERVED = frozenset(
-    {"organization", "brand", "category", "in_stock", "price_currency", "stock_currency", TEXT_HASH, METADATA_HASH}
+    {
+        PRODUCT,
+        "organization",
+        "brand",
+        "category",
+        "in_stock",
+        "price_currency",
+        "stock_currency",
+        TEXT_HASH,
+        METADATA_HASH,
+    }
 )
 """Keys that the text of an index may not have. Those of prices end in `_min`, `_max` or a currency."""
 

@@ -1,0 +1,246 @@
+"""An index at Pinecone: killed in the midst of it, answers that are lost, filters that pass too much."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from app.ingestors.handlers.vector import VectorHandler
+from app.services import index_state, vectors
+from app.services.generations import Recipe, configured, live_generation
+from app.services.metrics import pending
+from app.services.search import search
+from app.vectors.indexes import pinecone_index
+from app.vectors.indexes.base import Condition, Filters
+from app.vectors.indexes.pinecone import PineconeRefusedError
+from tests.integration.test_search import Shop, catalogue
+from tests.support import backends
+from tests.support.backends import Backend
+from tests.support.embedders import DIMENSIONS, forget_generations
+from tests.support.feeds import offer, product
+from tests.support.nodes import Node
+from tests.support.pinecone import Fault, Lateness, PineconeServer
+from tests.support.pinecone.opening import pinecone_settings
+from tests.support.processes import until
+
+BATCH = 8
+_STEP = """
+import sys
+from app.core.config import Settings
+from app.db.session import LiveDatabase
+from app.ingestors.handlers.vector import VectorHandler
+from app.services import vectors
+from app.vectors.indexes import pinecone_index
+from tests.support.backends import pinecone_recipe
+from tests.support.embedders import HashEmbedder
+vectors.BATCH = int(sys.argv[3])
+settings = Settings.model_validate_json(sys.argv[2], context=None)
+pinecone_index.get_settings = lambda: settings
+database = LiveDatabase(sys.argv[1])
+VectorHandler(database, settings, create=pinecone_recipe(settings, HashEmbedder())).run()
+"""
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    with backends.own_vectors(monkeypatch) as backend:
+        yield backend
+
+
+@pytest.fixture
+def server(backend: Backend) -> PineconeServer:
+    assert backend.server is not None
+    return backend.server
+
+
+@pytest.fixture
+def shop(node: Node, backend: Backend) -> Iterator[Shop]:
+    forget_generations(node.database)
+    shop = Shop(node)
+    shop.vectors = VectorHandler(node.database, node.settings, create=backend.recipe(shop.embedder))
+    yield shop
+    forget_generations(node.database)
+
+
+def test_a_step_that_is_killed_loses_nothing_and_sends_one_batch_again(shop, node, server, monkeypatch):
+    monkeypatch.setattr(vectors, "BATCH", BATCH)
+    shop.publish([product(key) for key in range(5 * BATCH)], [], index=False)
+    dense = server.indexes["dense"]
+    url = node.database.engine.url.render_as_string(hide_password=False)
+    server.faults.add(Fault("records/", times=2))
+    server.faults.add(Fault("records/", delay=30))
+    step = subprocess.Popen(
+        [sys.executable, "-c", _STEP, url, pinecone_json(server), str(BATCH)], stderr=subprocess.PIPE
+    )
+    until(lambda: dense.counted.records >= 3 * BATCH, 60)
+    step.kill()
+    step.communicate()
+
+    shop.vectors.run()
+
+    assert len(shop.skus("lamp", limit=100)) == 5 * BATCH
+    assert not index_state.compare(node.database)
+    assert dense.counted.records == 6 * BATCH
+    assert len(shop.embedder.texts) == 3 * BATCH + 1  # and the query
+
+
+def pinecone_json(server: PineconeServer) -> str:
+    return (
+        f'{{"pinecone_api_key": "pcsk_example_of-a-key", "pinecone_dense_index": "dense", '
+        f'"pinecone_sparse_index": "sparse", "pinecone_controller_host": "{server.url}", '
+        f'"allowed_private_hosts": "127.0.0.1"}}'
+    )
+
+
+def test_an_answer_that_is_lost_embeds_nothing_twice(shop, node, server):
+    shop.publish([product(key) for key in range(4)], [], index=False)
+    before = counted(node)
+    server.faults.add(Fault("upsert", lost=True, times=2))
+    server.faults.add(Fault("upsert", status=429))
+
+    shop.vectors.run()
+
+    assert len(shop.embedder.texts) == 4
+    assert not index_state.compare(node.database)
+    told = {name: value - before.get(name, 0) for name, value in counted(node).items()}
+    assert told["index_throttled"] >= 1
+    assert told["index_records"] == 8
+
+
+def counted(node: Node) -> dict[str, float]:
+    rows = node.rows("SELECT name, sum(value) AS value FROM counters WHERE name LIKE 'index%' GROUP BY name")
+    return {row["name"]: row["value"] for row in rows}
+
+
+def test_what_it_refuses_stays_pending_and_is_told(shop, node, server):
+    shop.publish([product(1)], [], index=False)
+    server.faults.add(Fault("upsert", status=403, times=10))
+    with pytest.raises(PineconeRefusedError):
+        shop.vectors.run()
+    with node.database.transaction() as connection:
+        assert pending(connection).products == 1
+    server.faults.clear()
+    shop.vectors.run()
+    with node.database.transaction() as connection:
+        assert pending(connection).products == 0
+
+
+def test_only_metadata_is_sent_when_only_that_is_new(shop, server):
+    shop.publish([product(key, offers=offer(price=10)) for key in range(3)], [])
+    dense, sparse = server.indexes["dense"].counted, server.indexes["sparse"].counted
+    written = dense.records, sparse.records, sparse.embedded
+
+    shop.publish([product(key, offers=offer(price=10 + key), image="https://a.example/b.png") for key in range(3)], [])
+
+    assert (dense.records, sparse.records, sparse.embedded) == written
+    assert dense.requests["/vectors/update"] == 2  # the third has another image, which is not filtered by
+    assert sparse.requests["/vectors/update"] == 2
+
+
+@pytest.mark.parametrize("most", [10_000, 16])
+def test_as_many_hits_as_exist_are_found_though_the_filter_passes_more(shop, node, monkeypatch, most):
+    """Each has an offer in stock, and one of the right price: in a third of them it is the same one."""
+    items = [
+        product(
+            key,
+            offers=[
+                offer(price=10 if key % 3 == 0 else 90, availability="InStock"),
+                offer(price=10 if key % 3 else 90, availability="OutOfStock" if key % 2 else "InStock"),
+                offer(price=11, priceCurrency="USD", availability="InStock"),
+            ],
+        )
+        for key in range(60)
+    ]
+    shop.publish(items, [])
+    monkeypatch.setattr(pinecone_index, "FEW", 0)
+    monkeypatch.setattr(pinecone_index, "MAX_FOUND", most)
+    condition = Condition("p.deleted_at IS NULL AND p.sku ~ '[05]$'", is_filter=True, filters=Filters())
+    with node.database.transaction() as connection:
+        index = live_generation(connection).index
+        found = index.candidates(connection, "lamp", shop.embedder.embed(["lamp"])[0], condition, 8)
+        everything = index.candidates(connection, "lamp", shop.embedder.embed(["lamp"])[0], condition, 100)
+
+    assert len(found.dense) == 8
+    assert len(everything.dense) == 12
+    assert everything.dense[:8] == found.dense
+    cheap = shop.search("lamp", limit=100, max_price=20, in_stock=True, currency="EUR")
+    assert len(cheap) == sum(key % 3 == 0 or key % 2 == 0 for key in range(60))
+
+
+def test_what_is_not_seen_yet_is_found_later_and_is_not_sent_again(shop, node, server):
+    for index in server.indexes.values():
+        index.lateness = Lateness(seconds=3600)
+    shop.publish([product(key) for key in range(3)], [])
+    assert shop.skus("lamp") == []
+    assert index_state.compare(node.database).missing
+
+    server.settle()
+    assert len(shop.skus("lamp")) == 3
+    shop.vectors.run()
+    assert server.indexes["dense"].counted.records == 3
+
+
+def test_missing_indexes_are_created_and_filled_with_the_real_model(node, monkeypatch):
+    with PineconeServer() as server, backends.connected(settings := pinecone_settings(server), monkeypatch):
+        forget_generations(node.database)
+        recipe: Recipe = configured(settings)
+        assert sorted(recipe.set_up()) == ["dense", "sparse"]
+        assert recipe.set_up() == []
+        shop = Shop(node)
+        shop.publish([product(1, name="Steel bottle that keeps coffee hot"), product(2)], [], index=False)
+        assert vectors.rebuild(node.database, recipe, lambda done, total: None).is_live
+        with node.database.transaction() as connection:
+            hits = search(connection, recipe.embedder(None), "thermos flask")
+        assert [hit.sku for hit in hits] == ["SKU-1", "SKU-2"]
+        assert server.indexes["dense"].dimension == 384 != DIMENSIONS
+        forget_generations(node.database)
+
+
+def test_the_index_can_move_from_the_database_to_pinecone_and_back(shop, node, backend, server):
+    here, there = Recipe(lambda variant: shop.embedder), backend.recipe(shop.embedder)
+    shop.publish([product(1), product(2)], [], index=False)
+    for recipe in (here, there, here):
+        assert vectors.rebuild(node.database, recipe, lambda done, total: None).is_live
+        assert len(shop.skus("lamp")) == 2
+    with node.database.transaction() as connection:
+        assert [state.status for state in index_state.states(connection)] == ["live", "retired"]
+
+
+def test_the_same_ingestion_gives_the_same_answers_as_in_the_database(node, monkeypatch):
+    """With the real model. The rankings by vector are the same but for half precision; those by words are not, since
+    PostgreSQL wants every word of the query and Pinecone's sparse model any: half of the first ten, and the best, agree
+    even among lamps that differ by a number."""
+    with PineconeServer() as server, backends.connected(settings := pinecone_settings(server), monkeypatch):
+        forget_generations(node.database)
+        shop = Shop(node)
+        feeds = [catalogue(folder.organization, 60) for folder in shop.folders]
+        shop.publish(*feeds, index=False)
+        there, here = configured(settings), configured(node.settings)
+        there.set_up()
+        answers = {}
+        for name, recipe in (("there", there), ("here", here)):
+            assert vectors.rebuild(node.database, recipe, lambda done, total: None).is_live
+            shop.embedder = recipe.embedder(None)
+            answers[name] = [dense(shop, query) for query in QUERIES], [urns(shop, query) for query in QUERIES]
+        forget_generations(node.database)
+
+    for one, other in zip(answers["here"][0], answers["there"][0], strict=True):
+        assert one[0] == other[0]
+        assert len(set(one) & set(other)) >= 49
+    for one, other in zip(answers["here"][1], answers["there"][1], strict=True):
+        assert len(set(one) & set(other)) >= 5, (one, other)
+        assert one[0] in other[:5]
+
+
+QUERIES = ("red lamp 7", "a green desk made of oak", "blue chair 31", "steel lamp", "Acme red chair", "SKU-12")
+
+
+def urns(shop: Shop, query: str) -> list[str]:
+    return [hit.urn for hit in shop.search(query, 10)]
+
+
+def dense(shop: Shop, query: str) -> list[int]:
+    with shop.node.database.transaction() as connection:
+        index = live_generation(connection).index
+        return index.candidates(connection, query, shop.embedder.embed([query])[0], Condition(), 50).dense
