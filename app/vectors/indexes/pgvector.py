@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, text
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
 from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, PendingProduct
+from app.vectors.indexes.graph import build_graph
 from app.vectors.indexes.tracking import GONE, Tracking
 
 MIN_ROWS_TO_INDEX = 5_000
@@ -28,9 +29,6 @@ MAX_EXACT = 10_000
 """Up to so many products that pass the filters are compared one by one; HNSW would have to walk past the others."""
 
 _MIN_VERSION = (0, 8, 2)
-# Variants of one product lie close together, and hide what else is near from a sparser graph.
-_HNSW = "m = 16, ef_construction = 200"
-_BUILD_MEMORY = "512MB"  # holds the graph of some 400,000 vectors; a server that grants more keeps its own setting
 # Short queries: compiling them, or starting workers for them, takes longer than running them.
 _QUERY_SETTINGS = (
     "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; "
@@ -162,20 +160,14 @@ class PgVectorIndex(Tracking):
         return {}
 
     def ensure_search_structures(self, connection: Connection, min_rows: int = MIN_ROWS_TO_INDEX) -> bool:
-        """Builds the indexes of a table that has grown to need them; True when it did.
-
-        Without parallel workers, whose shared memory a container seldom has enough of. Readers go on, writers wait.
-        """
+        """Builds the indexes of a table that has grown to need them; True when it did. Readers go on, writers wait."""
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": self.table})
         if self.is_indexed(connection) or not self._has_rows(connection, min_rows):
             return False
         require_version(connection)
+        build_graph(connection, self.table, self.dimensions)
         connection.exec_driver_sql(
             f"""
-            SET LOCAL max_parallel_maintenance_workers = 0;
-            SELECT set_config('maintenance_work_mem', '{_BUILD_MEMORY}', true)
-                WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{_BUILD_MEMORY}');
-            CREATE INDEX {self.table}_hnsw ON {self.table} USING hnsw (embedding halfvec_ip_ops) WITH ({_HNSW});
             CREATE INDEX {self.table}_tsv ON {self.table} USING gin (tsv) WITH (fastupdate = off);
             ANALYZE {self.table} (product_id, organization_id, tsv)
             """
