@@ -30,9 +30,6 @@ log = structlog.get_logger()
 TEXT_RECIPE = 1
 """Raise it whenever the search text or what is indexed of it changes: a new generation is then built."""
 
-GRACE = 3600
-"""Seconds that a retired generation stays for searches with its model."""
-
 QUERY_PATIENCE = 3.0
 """Seconds that somebody who searches waits for the vector of the query."""
 
@@ -237,7 +234,7 @@ def open_generation(database: Database, recipe: Recipe, *, revive: bool = False)
         found = find_generation(connection, recipe)
     if found is None or (revive and found.generation.status == "retired"):
         with database.transaction() as connection:
-            connection.exec_driver_sql(_LOCK.format(""))
+            lock_generations(connection)
             found = find_generation(connection, recipe)
             if found is None:
                 embedder = recipe.embedder(None)
@@ -252,7 +249,7 @@ def open_generation(database: Database, recipe: Recipe, *, revive: bool = False)
 def make_live(database: Database, generation: Generation) -> None:
     """Puts the generation in the place of all others, which are retired. Waits for the searches that run."""
     with database.transaction() as connection:
-        connection.exec_driver_sql(_LOCK.format(""))
+        lock_generations(connection)
         connection.execute(
             text("""
                 UPDATE index_generations SET status = 'retired', retired_at = now()
@@ -267,27 +264,16 @@ def make_live(database: Database, generation: Generation) -> None:
     log.info("index generation live", generation=generation.id)
 
 
-def drop_retired(database: Database, *, grace: int = GRACE, dry_run: bool = False) -> int:
-    """Drops the generations that were retired longer ago, wherever they are; returns their number. One that cannot be
-    reached is left for the next time."""
-    if dry_run:
-        with database.transaction() as connection:
-            return len(connection.execute(_EXPIRED, {"grace": grace}).all())
-    with database.transaction() as connection:
-        connection.exec_driver_sql(_LOCK.format(""))
-        expired = connection.execute(_EXPIRED, {"grace": grace}).scalars().all()
-        connection.execute(
-            text("UPDATE index_generations SET status = 'dropping' WHERE id = ANY(:ids)"), {"ids": expired}
-        )
-        dropping = [generation for generation in generations(connection) if generation.status == "dropping"]
-    return sum(_drop(database, generation) for generation in dropping)
-
-
 def hold(connection: Connection, generation: Generation) -> None:
     """Keeps the generation until the transaction ends. Raises `GenerationReplacedError` when another took its place."""
     found = {each.id: each.status for each in generations(connection)}
     if found.get(generation.id) not in _CURRENT:
         raise GenerationReplacedError
+
+
+def lock_generations(connection: Connection) -> None:
+    """Until the transaction ends nobody else looks at generations. Waits for those that do."""
+    connection.exec_driver_sql(_LOCK.format(""))
 
 
 def generations(connection: Connection) -> list[Generation]:
@@ -339,23 +325,4 @@ def _take_up(connection: Connection, generation: Generation) -> Generation:
     return Generation(*row)
 
 
-def _drop(database: Database, generation: Generation) -> bool:
-    """First what is elsewhere, then what the database has. False when it cannot be reached."""
-    try:
-        generation.index.discard()
-    except DiscoveryNodeError as error:
-        log.warning("a retired index cannot be dropped now", generation=generation.id, error=str(error))
-        return False
-    with database.transaction() as connection:
-        connection.exec_driver_sql(_LOCK.format(""))
-        generation.index.drop(connection)
-        connection.execute(text("DELETE FROM index_generations WHERE id = :id"), {"id": generation.id})
-    log.info("index generation dropped", generation=generation.id)
-    return True
-
-
 _COLUMNS = "id, identity, status, made_with, namespace"
-_EXPIRED = text("""
-    SELECT id FROM index_generations WHERE status = 'dropping'
-        OR (status = 'retired' AND retired_at <= clock_timestamp() - make_interval(secs => :grace))
-    """)

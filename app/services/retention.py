@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from app.db.session import Database
 from app.db.staging import leftovers
-from app.services import generations, losses
+from app.services import losses, retired
 from app.services.unneeded import (
     EMPTY_CATEGORIES,
     EXPIRED_CATALOGUE,
@@ -60,7 +60,7 @@ def remove_orphans(
     cleanup.clear(LOOSE_ROWS)
     if delete_empty_categories:
         cleanup.clear_categories()
-    cleanup.counts["generations"] = generations.drop_retired(database, dry_run=dry_run)
+    cleanup.counts["generations"] = retired.drop_retired(database, dry_run=dry_run)
     cleanup.counts["staging"] = _count_leftovers(database) if dry_run else losses.drop_leftovers(database)
     return cleanup.told("orphans removed")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import generations, index_state, vectors
+from app.services import generations, index_state, retired, vectors
 from app.services.generations import live_generation, open_generation
 from app.services.pieces import PieceLostError
 from app.services.vectors import VectorReport
@@ -128,7 +128,7 @@ def test_an_index_that_is_replaced_is_dropped_with_all_that_is_in_it(shop, backe
     other = generations.Recipe(lambda variant: HashEmbedder(model="better"))
     assert vectors.rebuild(node.database, other, lambda done, total: None).is_live
 
-    assert generations.drop_retired(node.database, grace=0) == 1
+    assert retired.drop_retired(node.database, grace=0) == 1
     assert node.value(r"SELECT count(*) FROM pg_tables WHERE tablename ~ '^(vectors|acknowledged)_\d+$'") == 1
     if backend.server:
         assert all(not index.namespaces for index in backend.server.indexes.values())

@@ -10,7 +10,7 @@ import pytest
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import generations, index_state, issues, vectors
+from app.services import generations, index_state, issues, retired, vectors
 from app.services.generations import GenerationReplacedError, OtherModelError, live_generation, open_generation
 from app.services.issues import IssueFilter
 from app.services.search import search
@@ -116,10 +116,10 @@ def test_the_old_index_serves_who_knows_only_its_model_until_it_is_dropped(node,
     rebuilt(database, NEW)
 
     assert found(database, OLD) == {"SKU-1"}
-    assert generations.drop_retired(database) == 0
-    assert generations.drop_retired(database, grace=0, dry_run=True) == 1
+    assert retired.drop_retired(database) == 0
+    assert retired.drop_retired(database, grace=0, dry_run=True) == 1
     assert tables(node) == 2
-    assert generations.drop_retired(database, grace=0) == 1
+    assert retired.drop_retired(database, grace=0) == 1
     assert (tables(node), states(database)) == (1, {"better": "live"})
     with pytest.raises(OtherModelError, match="hash"):
         found(database, OLD)
