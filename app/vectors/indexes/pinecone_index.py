@@ -153,7 +153,7 @@ class PineconeSearchIndex:
     # --- finding -------------------------------------------------------------------------------------------------
 
     def candidates(
-        self, connection: Connection, query: str, vector: NDArray[np.float32], condition: Condition, depth: int
+        self, connection: Connection, query: str, vector: NDArray[np.float32] | None, condition: Condition, depth: int
     ) -> Candidates:
         few = _passing(connection, condition, 0, FEW + 1) if condition.is_filter else None
         if few is not None and len(few) > FEW:
@@ -181,7 +181,7 @@ class Question:
 
     namespace: str
     query: str
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] | None
     condition: Condition
     few: Sequence[int] | None
     depth: int
@@ -203,9 +203,11 @@ class Question:
 
     @property
     def _first_number(self) -> int:
-        return min(self.depth * _OVERFETCH, MAX_FOUND)
+        return min(self.depth * _OVERFETCH if self.condition.is_filter else self.depth, MAX_FOUND)
 
     def _ask(self, index: PineconeIndex, among: Sequence[int] | None, number: int) -> list[Match]:
+        if index.takes == "vectors" and self.vector is None:
+            return []
         return index.query(
             self.namespace,
             vector=self.vector if index.takes == "vectors" else None,
