@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
 from app.ingestors.handlers.vector import VectorHandler
 from app.services import generations, index_state, retired, vectors
 from app.services.generations import live_generation, open_generation
-from app.services.pieces import PieceLostError
+from app.services.pieces import Piece, PieceLostError
 from app.services.vectors import VectorReport
 from app.vectors.indexes.base import Block, Condition
 from tests.integration.test_search import Shop, catalogue, every_filter, passes
@@ -142,7 +143,7 @@ def test_two_that_send_the_same_product_leave_it_as_the_catalogue_has_it(shop, n
     for name in ("Old", "New"):
         shop.publish([product(1, name=name)], [], index=False)
         found = vectors._pending(node.database, opened.generation, whole_block(node))
-        batches.append(vectors._entries(shop.embedder, found))
+        batches.append(vectors._entries(shop.embedder, found)[0])
     old, new = batches
     index.send(new)
     index.send(old)
@@ -163,11 +164,8 @@ def test_one_that_lost_its_piece_and_was_late_leaves_a_product_as_the_catalogue_
     shop.publish([product(1, name="New")], [], index=False)
     shop.vectors.run()
 
-    def finish(connection, indexed):
-        raise PieceLostError("lost")
-
     with pytest.raises(PieceLostError):
-        vectors._put_in(node.database, opened, late, finish)
+        vectors._put_in(node.database, opened, late, Piece(uuid4(), 0, {}))
     shop.vectors.run()
 
     assert not index_state.compare(node.database)
@@ -183,9 +181,9 @@ def test_the_ranking_by_vector_is_the_exact_one_within_filters(shop, node):
     if not hasattr(shop.embedder, "texts"):
         pytest.skip("the model is the index's own")
     rows = node.rows("SELECT id, name, brand_name, description FROM products")
-    query = shop.embedder.embed(["red lamp"])[0]
+    query = shop.embedder.embed(["red lamp"]).vectors[0]
     texts = ["\n".join(part for part in (r["name"], r["brand_name"], r["description"]) if part) for r in rows]
-    scores = shop.embedder.embed(texts) @ query
+    scores = shop.embedder.embed(texts).vectors @ query
     exact = [row["id"] for _, row in sorted(zip(scores, rows, strict=True), key=lambda each: -each[0])]
     condition = Condition("p.deleted_at IS NULL AND p.id % 3 = 0", is_filter=True)
     with node.database.transaction() as connection:

@@ -161,8 +161,8 @@ def test_as_many_hits_as_exist_are_found_though_the_filter_passes_more(shop, nod
     condition = Condition("p.deleted_at IS NULL AND p.sku ~ '[05]$'", is_filter=True, filters=Filters())
     with node.database.transaction() as connection:
         index = live_generation(connection).index
-        found = index.candidates(connection, "lamp", shop.embedder.embed(["lamp"])[0], condition, 8)
-        everything = index.candidates(connection, "lamp", shop.embedder.embed(["lamp"])[0], condition, 100)
+        found = index.candidates(connection, "lamp", shop.embedder.embed(["lamp"]).vectors[0], condition, 8)
+        everything = index.candidates(connection, "lamp", shop.embedder.embed(["lamp"]).vectors[0], condition, 100)
 
     assert len(found.dense) == 8
     assert len(everything.dense) == 12
@@ -250,5 +250,5 @@ def answered(node: Node, embedder: Embedder, query: str) -> tuple[list[int], lis
     """Product ids by vector, and what is found."""
     with node.database.transaction() as connection:
         index = live_generation(connection).index
-        found = index.candidates(connection, query, embedder.embed([query])[0], Condition(), 50)
+        found = index.candidates(connection, query, embedder.embed([query]).vectors[0], Condition(), 50)
         return found.dense, [hit.urn for hit in search(connection, embedder, query, limit=10)]

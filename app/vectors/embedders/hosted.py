@@ -15,9 +15,7 @@ class HostedEmbedder:
     PROVIDER: Final = "pinecone"
 
     def __init__(self, model: str) -> None:
-        self.identity = EmbedderIdentity(
-            self.PROVIDER, model, weights="", variant="fp32", dimensions=0, max_tokens=None
-        )
+        self.identity = EmbedderIdentity(self.PROVIDER, model, "", "fp32", dimensions=0, max_tokens=None)
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         return Embedded(np.empty((len(texts), 0), np.float32))
