@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from app.db.session import Database
 from app.db.staging import leftovers
-from app.services import losses, retired
+from app.services import generations, losses, retired
 from app.services.unneeded import (
     EMPTY_CATEGORIES,
     EXPIRED_CATALOGUE,
