@@ -54,7 +54,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
-        max_body_size=settings.api_max_body_bytes,
     )
     app.state.node = node
     for router in _ROUTERS:
@@ -67,7 +66,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "If-None-Match"], expose_headers=["ETag", "Location"],
             allow_credentials=False,
         )  # fmt: skip
-    app.add_middleware(Guard, patience=settings.api_client_timeout)
+    app.add_middleware(Guard, patience=settings.api_client_timeout, max_body=settings.api_max_body_bytes)
     return app
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.api.headers import SECURITY_HEADERS
 from app.api.negotiation import HTML, JSON, LD_JSON, NotAcceptable, chosen, encoded, page_named
 from app.core.errors import DiscoveryNodeError
 from app.db.session import DatabaseFailedError, is_away
@@ -31,6 +32,7 @@ _TITLES = {
     415: "The request is of a kind that is not read",
     422: "A parameter is wrong",
     429: "Too many requests",
+    431: "The request is too large",
     500: "The node failed",
     503: "The node cannot answer now",
 }
@@ -155,9 +157,15 @@ async def _tell_database(request: Request, error: Exception) -> Response:
         log.warning("request.failed", path=request.url.path, error=str(error).partition("\n")[0])
         return respond(request, Problem(503, "unavailable", "The database does not answer", headers=_AGAIN))
     log.error("request.failed", path=request.url.path, exc_info=error)
-    return respond(request, Problem(500, "unforeseen", "An error that nobody foresaw; the node's log has it"))
+    return respond(request, _unforeseen())
 
 
 async def _tell_unforeseen(request: Request, error: Exception) -> Response:
-    """The server logs it: it is raised again after this answer."""
-    return respond(request, Problem(500, "unforeseen", "An error that nobody foresaw; the node's log has it"))
+    """The server logs it: it is raised again after this answer, which nothing else comes around."""
+    response = respond(request, _unforeseen())
+    response.headers.update(SECURITY_HEADERS)
+    return response
+
+
+def _unforeseen() -> Problem:
+    return Problem(500, "unforeseen", "An error that nobody foresaw; the node's log has it")

@@ -8,19 +8,19 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from app.api.application import create_app
+from app.api.guard import MAX_HEAD_BYTES
 from app.core.config import Settings, get_settings
 from app.core.errors import DiscoveryNodeError
 from app.core.logging import configure_logging
-
-MAX_HEADER_BYTES = 16 * 1024
-"""A request's line and headers; a longer head is a 400."""
 
 _GRACE = 10  # seconds that requests may still take when the server is told to end
 _BACKLOG = 512
@@ -44,8 +44,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(settings: Settings, listening: socket.socket, processes: int) -> None:
     """Serves until it is told to end. Several processes each read the settings anew from the environment."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn, when it is through, passes on what ended it
     if processes == 1:
-        uvicorn.Server(ServerConfig(settings, lambda: create_app(settings))).run([listening])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(ServerConfig(settings, lambda: create_app(settings))).run([listening])
         return
     config = ServerConfig(settings, f"{__name__}:application")
     config.workers = processes
@@ -67,7 +69,7 @@ class ServerConfig(uvicorn.Config):
             proxy_headers=bool(settings.api_trusted_proxies),
             forwarded_allow_ips=settings.api_trusted_proxies or None,
             limit_concurrency=settings.api_max_connections,
-            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,  # while a head comes; whole ones are the guard's
             timeout_graceful_shutdown=_GRACE,
         )
         self.patience = settings.api_client_timeout
@@ -92,8 +94,12 @@ class PatientProtocol(H11Protocol):
         super().handle_events()
         if self.cycle is not before:
             self._head_due.cancel()
-        elif (before is None or before.response_complete) and self._head_due.cancelled():
+        elif self._head_due.cancelled() and self._has_begun_another():
             self._await_head()
+
+    def _has_begun_another(self) -> bool:
+        """Whether a part of the next request's head is here."""
+        return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
     def _await_head(self) -> None:
         self._head_due = self.loop.call_later(self.config.patience, self._give_up)

@@ -20,7 +20,9 @@ class Api(httpx2.Client):
     """A client of an API that runs. `headers` of a request are added to none."""
 
     def __init__(self, port: int, database: LiveDatabase, openapi: dict[str, Any]) -> None:
-        super().__init__(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        super().__init__(
+            base_url=f"http://127.0.0.1:{port}", timeout=30, limits=httpx2.Limits(max_keepalive_connections=0)
+        )
         self.port = port
         self.database = database
         self.openapi = openapi

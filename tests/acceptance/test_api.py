@@ -1,0 +1,121 @@
+"""The API as it is run: `serve` with several processes, keys from the command line, starts that a worker takes."""
+
+import json
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+
+from tests.support.feeds import FeedFolder, product
+from tests.support.services import Service, Services, entries, services, until
+
+DONE = ("success", "degraded", "held", "failed")
+
+
+@pytest.fixture
+def node(database_url: str) -> Iterator[Services]:
+    """A folder with a publisher's feed; nothing runs yet."""
+    folder = Path(tempfile.mkdtemp(prefix="node-api-"))
+    (folder / "ingestion.yaml").write_text(entries(("acme", "publisher/registry.json")))
+    with services(folder, DATABASE_URL=database_url, RECOVERY_INTERVAL="1") as found:
+        yield found
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def serve(node: Services, *options: str) -> tuple[Service, str]:
+    service = node.start("discovery-node", "serve", "--port", "0", *options)
+    service.says("Ctrl-C")
+    place = service.said().partition("The API at ")[2].partition(",")[0]
+    until(lambda: _answers(place))
+    return service, place
+
+
+def _answers(place: str) -> bool:
+    try:
+        return ask(f"{place}/livez")[0] == 200
+    except OSError:
+        return False
+
+
+def ask(url: str, key: str | None = None, method: str = "GET") -> tuple[int, Any]:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        with urlopen(Request(url, method=method, headers=headers), timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_an_ingestor_is_started_and_a_held_run_released(node: Services) -> None:
+    folder = FeedFolder(node.folder / "publisher")
+    folder.publish([product(number) for number in range(40)])
+    key = json.loads(node.run("discovery-node", "keys", "create", "--scope", "admin", "--name", "ops", "--json"))["key"]
+    node.worker()
+    service, place = serve(node, "--workers", "1")
+
+    def started(path: str) -> list[dict[str, Any]]:
+        code, document = ask(f"{place}{path}", key, "POST")
+        assert code == 202, document
+        return until(lambda: _ended(place, document["runs"]), 60)
+
+    assert ask(f"{place}/ingestors/nobody/runs", key, "POST")[0] == 404
+    (run,) = started("/ingestors/acme/runs")
+    assert (run["status"], run["feed"]["products"]["inserted"]) == ("success", 40)
+    folder.publish([product(0)])
+    (held,) = started("/ingestors/acme/runs")
+    assert held["status"] == "held"
+    assert ask(f"{place}/runs/{held['id']}")[1]["releasable"] is True
+    (run,) = started(f"/runs/{held['id']}/release")
+    assert (run["status"], run["feed"]["products"]["deleted"]) == ("success", 39)
+    assert ask(f"{place}/runs/{held['id']}/release", key, "POST")[0] == 409
+    assert service.end(signal.SIGINT) == 0
+
+
+def _ended(place: str, runs: str) -> list[dict[str, Any]]:
+    found = ask(f"{place}{runs}")[1]
+    return [run for run in found["runs"] if run["status"] in DONE] if not found["starts"] else []
+
+
+def test_processes_share_what_they_sign_with_and_all_end(node: Services) -> None:
+    folder = FeedFolder(node.folder / "publisher")
+    folder.publish([product(number) for number in range(30)])
+    node.run("discovery-node", "ingest", "--only", "registry")
+    node.run("discovery-node", "ingest", "--only", "feed")
+    service, place = serve(node, "--workers", "2")
+    others = psutil.Process(service.process.pid).children(recursive=True)
+    assert len(others) >= 2
+    token = ask(f"{place}/products?limit=10")[1]["nextPageToken"]
+    for _ in range(20):  # some of them of the other process
+        assert ask(f"{place}/products?pageToken={token}")[0] == 200
+    service.process.kill()
+    until(lambda: not [each for each in others if each.is_running() and each.status() != psutil.STATUS_ZOMBIE])
+
+
+def test_keys_are_made_listed_and_revoked(node: Services) -> None:
+    told = node.run("discovery-node", "keys", "create", "--scope", "read", "--expires", "90d").strip()
+    assert told.startswith("cmp_")
+    (listed,) = json.loads(node.run("discovery-node", "keys", "list", "--json"))["keys"]
+    assert (listed["scope"], listed["state"], listed["id"]) == ("read", "valid", told.split("_")[1])
+    assert told not in node.run("discovery-node", "keys", "list")
+    node.run("discovery-node", "keys", "revoke", listed["id"])
+    assert json.loads(node.run("discovery-node", "keys", "list", "--json"))["keys"][0]["state"] == "revoked"
+    for wrong in (["revoke", "nobody"], ["create", "--scope", "read", "--expires", "2001-01-01"], ["create"]):
+        service = node.start("discovery-node", "keys", *wrong)
+        assert service.process.wait(30) in (1, 2)
+        assert "Traceback" not in service.said()
+
+
+def test_a_place_that_is_taken_is_named(node: Services) -> None:
+    _, place = serve(node, "--workers", "1")
+    port = place.rpartition(":")[2]
+    other = node.start("discovery-node", "serve", "--port", port)
+    assert other.process.wait(30) == 1
+    assert f"127.0.0.1:{port}" in other.said()
+    assert "Traceback" not in other.said()
