@@ -26,6 +26,7 @@ from app.db.session import LiveDatabase
 from app.vectors.embedders.local import LocalEmbedder
 from bench.baselines import bare_session, copy_and_insert
 from bench.feeds import Edit, write_feed
+from bench.http import measure_http
 from bench.search import measure_search
 from bench.workers import latency, redis_running, staged_and_merged, worker_running
 from tests.support.web import Site, WebServer
@@ -103,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--large", action="store_true", help="two million products too")
     parser.add_argument(
-        "--only", choices=["feed", "growth", "memory", "remote", "vectors", "workers"], help="one part of it"
+        "--only", choices=["feed", "growth", "memory", "remote", "vectors", "http", "workers"], help="one part of it"
     )
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -115,6 +116,7 @@ def main() -> None:
             "memory": lambda: measure_memory(bench),
             "remote": lambda: measure_remote(bench, 50_000),
             "vectors": lambda: measure_vectors(bench),
+            "http": lambda: measure_api(bench),
             "workers": lambda: measure_workers(bench, 500_000),
         }
         rows = [row for part, measure in parts.items() if arguments.only in (None, part) for row in measure()]
@@ -255,6 +257,23 @@ def measure_vectors(bench: Bench) -> Iterator[Row]:
         "≥ 300/s, p95 ≤ 80 ms",
         found.many_rate >= 300 and found.many_p95 <= 80,
     )
+
+
+def measure_api(bench: Bench) -> Iterator[Row]:
+    """Search and products over HTTP, as `discovery-node serve` answers them, with 1, 16 and 64 clients."""
+    with bench.database() as url:
+        ingest(url, bench.feed(100_000))
+        console.print("bench: filling the index of 100,000 products, then asking over HTTP")
+        for route, figures in measure_http(url).items():
+            for each in figures:
+                told = f"{each.rate:.0f}/s, p50 {each.p50:.1f} ms, p95 {each.p95:.1f} ms"
+                work = f"{route} over HTTP, {each.clients} client{'' if each.clients == 1 else 's'}"
+                if route == "search" and each.clients == 1:
+                    yield Row(work, told, "p95 ≤ 12 ms", each.p95 <= 12)
+                elif route == "search" and each.clients == 16:
+                    yield Row(work, told, "≥ 300/s, p95 ≤ 80 ms", each.rate >= 300 and each.p95 <= 80)
+                else:
+                    yield Row(work, told)
 
 
 def measure_workers(bench: Bench, products: int) -> Iterator[Row]:

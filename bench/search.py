@@ -39,8 +39,8 @@ def measure_search(settings: Settings, texts: list[str]) -> SearchFigures:
     """Fills the index of the database's products, and searches it with queries cut from `texts`."""
     database = connect(settings)
     embedder = create_embedder(settings)
-    _fill(database, embedder, texts)
-    queries = [" ".join(text.split()[number % 5 : number % 5 + 6]) for number, text in enumerate(texts)]
+    fill_index(database, embedder, texts)
+    queries = queries_of(texts)
     for query in queries[:20]:
         _ask(database, embedder, query)
     single = [_ask(database, embedder, query) for query in queries[20 : 20 + QUERIES]]
@@ -63,7 +63,14 @@ def _p95(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.95)]
 
 
-def _fill(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
+def queries_of(texts: list[str], shift: int = 0) -> list[str]:
+    """A query of some words for each text; others with another shift."""
+    places = [(number + shift) % 5 for number in range(len(texts))]
+    return [" ".join(text.split()[place : place + 6]) for place, text in zip(places, texts, strict=True)]
+
+
+def fill_index(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
+    """Makes an index of all products, whose vectors are those of the texts, moved."""
     seeds = embedder.embed(texts).vectors
     noise = np.random.default_rng(1)
     opened = generations.open_generation(database, Recipe(lambda variant: embedder))

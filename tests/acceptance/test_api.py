@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+import httpx2
 import psutil
 import pytest
 
@@ -40,17 +39,14 @@ def serve(node: Services, *options: str) -> tuple[Service, str]:
 def _answers(place: str) -> bool:
     try:
         return ask(f"{place}/livez")[0] == 200
-    except OSError:
+    except httpx2.TransportError:
         return False
 
 
 def ask(url: str, key: str | None = None, method: str = "GET") -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        with urlopen(Request(url, method=method, headers=headers), timeout=20) as answer:
-            return answer.status, json.load(answer)
-    except HTTPError as error:
-        return error.code, json.load(error)
+    answer = httpx2.request(method, url, headers=headers, timeout=20)
+    return answer.status_code, answer.json()
 
 
 def test_an_ingestor_is_started_and_a_held_run_released(node: Services) -> None:
