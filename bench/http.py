@@ -1,4 +1,5 @@
-"""The API as it is served, asked by clients that do next to nothing themselves: distinct queries, each embedded anew."""
+"""The API as it is served, asked by clients that do next to nothing themselves: distinct queries, each embedded
+anew."""
 
 import itertools
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import text
@@ -116,10 +118,10 @@ def _received(connection: socket.socket) -> bytes:
 def _served(url: str) -> Iterator[int]:
     """The port of `discovery-node serve`, which limits nobody."""
     variables = {"DATABASE_URL": url, "API_RATE_LIMIT": "0", "API_KEY_RATE_LIMIT": "0", "LOG_LEVEL": "warning"}
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
+    command = [str(Path(sys.executable).with_name("discovery-node")), "serve", "--port", "0"]
     with subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = int(re.findall(r":(\d+),", process.stdout.readline())[0])
+        said = process.stdout.readline() if process.stdout else ""
+        port = int(re.findall(r":(\d+),", said)[0])
         try:
             _wait_for(port)
             yield port

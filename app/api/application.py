@@ -21,7 +21,7 @@ from app.api.routes import catalogue, comparison, issues, operations, products, 
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect
 
-THREADS = 16
+THREADS = 8
 """Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
 
 _ROUTERS = (

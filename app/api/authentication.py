@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from app.api.node import ApiNode, node_of
 from app.api.problems import Problem
@@ -54,17 +55,25 @@ def presented_key(request: Request) -> str | None:
     return key.strip()
 
 
-def reader(request: Request) -> Caller:
+async def found_caller(request: Request) -> Caller:
+    """The same for the event loop: in a thread where something is to be waited for."""
+    node = node_of(request)
+    if node.limiter.is_local and "authorization" not in request.headers:
+        return caller(request)
+    return await run_in_threadpool(caller, request)
+
+
+async def reader(request: Request) -> Caller:
     """Who may read: anybody, unless the node is for those with a key."""
-    found = caller(request)
+    found = await found_caller(request)
     if found.key is None and node_of(request).settings.api_keys_required:
         raise _unauthorized("This node answers those with a key", "Send `Authorization: Bearer KEY`.")
     return found
 
 
-def admin(request: Request) -> Caller:
+async def admin(request: Request) -> Caller:
     """Who may start and release runs."""
-    found = caller(request)
+    found = await found_caller(request)
     if found.key is None:
         raise _unauthorized("This needs a key of the scope admin", "Send `Authorization: Bearer KEY`.")
     if not found.is_admin:

@@ -1,5 +1,6 @@
 """What the requests of one process share."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from app.db.session import LiveDatabase
 from app.services import generations, secrets
 from app.vectors.embedders import Embedder
 
-_PATIENCE = "10s"  # of a single statement
+_PATIENCE = 10  # seconds, of a single statement
+_MODEL_KNOWN_FOR = 2.0  # seconds
 
 
 @dataclass
@@ -27,17 +29,21 @@ class ApiNode:
     limiter: RateLimiter
     pages: Mapping[str, Page] = field(default_factory=dict)
     known_keys: KnownKeys = field(default_factory=KnownKeys)
+    _embedder: tuple[float, Embedder | None] = (0.0, None)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction to read in; none of its statements may take long."""
-        with self.database.transaction() as connection:
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_PATIENCE}'; SET TRANSACTION READ ONLY")
+        with self.database.reading(_PATIENCE) as connection:
             yield connection
 
     def embedder(self, connection: Connection) -> Embedder:
-        """The model of the live index; it is loaded by the first search, and kept."""
-        return generations.query_embedder(connection, self.settings)
+        """The model of the live index, which is looked up again after some seconds."""
+        known_since, embedder = self._embedder
+        if embedder is None or known_since + _MODEL_KNOWN_FOR < time.monotonic():
+            embedder = generations.query_embedder(connection, self.settings)
+            self._embedder = time.monotonic(), embedder
+        return embedder
 
     @cached_property
     def signing_key(self) -> bytes:

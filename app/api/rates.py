@@ -69,6 +69,11 @@ class RateLimiter:
                 redis_url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=Retry(NoBackoff(), 0)
             )
 
+    @property
+    def is_local(self) -> bool:
+        """Whether counting takes no time worth a thread."""
+        return self._redis is None
+
     def wait(self, subject: str, limit: int) -> int | None:
         """Counts a request; None when it is within the limit of so many a minute (0: none is set), else the seconds
         until it would be."""

@@ -2,28 +2,32 @@
 the point."""
 
 import asyncio
-import multiprocessing
-import os
 import signal
 import socket
-import threading
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import h11
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.supervisors.multiprocess import Multiprocess
 
 from app.api.application import create_app
 from app.api.guard import MAX_HEAD_BYTES
 from app.core.config import Settings, get_settings
 from app.core.errors import DiscoveryNodeError
 from app.core.logging import configure_logging
+from app.worker.child import Child
+
+log = structlog.get_logger()
 
 _GRACE = 10  # seconds that requests may still take when the server is told to end
 _BACKLOG = 512
+_SHYNESS = 0.0005  # seconds for each connection
+_LONGEST_SHYNESS = 0.002
+_RECOVERY = 0.1  # seconds
 
 
 class AddressUnavailableError(DiscoveryNodeError):
@@ -42,22 +46,57 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(settings: Settings, listening: socket.socket, processes: int) -> None:
-    """Serves until it is told to end. Several processes each read the settings anew from the environment."""
+def processes(listening: socket.socket, number: int, environment: Mapping[str, str]) -> list[Child]:
+    """So many processes that serve what comes to a socket, each with the settings of the environment."""
+    command = [sys.executable, "-m", __name__, str(listening.fileno())]
+    environment = {**environment, "PYTHONUNBUFFERED": "1"}
+    inherited = (listening.fileno(),)
+    return [Child(f"api-{each}", command, environment, inherited=inherited) for each in range(1, number + 1)]
+
+
+def run(settings: Settings, listening: socket.socket) -> None:
+    """Serves from this process until it is told to end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn, when it is through, passes on what ended it
-    if processes == 1:
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(ServerConfig(settings, lambda: create_app(settings))).run([listening])
-        return
-    config = ServerConfig(settings, f"{__name__}:application")
-    config.workers = processes
-    Multiprocess(config, [listening]).run()
+    with suppress(KeyboardInterrupt):
+        FairServer(ServerConfig(settings, lambda: create_app(settings))).run([listening])
+
+
+class FairServer(uvicorn.Server):
+    """Takes one connection at a time, and holds back a moment the longer the more it has: of several processes that
+    wait at one socket those that have less to do take the next. Left to itself asyncio takes all that wait at once."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup([])
+        self._accepting = [asyncio.create_task(self._accept(listening)) for listening in sockets or []]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._accepting:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:  # it hung up again, or there are no file descriptors left
+                log.warning("a connection was not taken", error=str(error))
+                await asyncio.sleep(_RECOVERY)
+                continue
+            await loop.connect_accepted_socket(self._protocol, connection)
+            await asyncio.sleep(min(len(self.server_state.connections) * _SHYNESS, _LONGEST_SHYNESS))
+
+    def _protocol(self) -> asyncio.Protocol:
+        config = self.config
+        assert isinstance(config, ServerConfig)  # noqa: S101 - it is made with one
+        return PatientProtocol(config, self.server_state, self.lifespan.state)
 
 
 class ServerConfig(uvicorn.Config):
     """How uvicorn serves an application, given as what makes it."""
 
-    def __init__(self, settings: Settings, make: Callable[[], FastAPI] | str) -> None:
+    def __init__(self, settings: Settings, make: Callable[[], FastAPI]) -> None:
         super().__init__(
             make,
             factory=True,
@@ -83,6 +122,9 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        # asyncio does so for sockets that were made with their protocol's number: without, an answer's second piece
+        # waits for the client to acknowledge the first.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -108,16 +150,12 @@ class PatientProtocol(H11Protocol):
         self.transport.abort()
 
 
-def application() -> FastAPI:
-    """The application of one of several processes."""
+def main() -> None:
+    """One of several processes, which is given the number of its socket."""
     settings = get_settings()
     configure_logging(settings.log_level, form=settings.log_format)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    return create_app(settings)
+    run(settings, socket.socket(fileno=int(sys.argv[1])))
 
 
-def _end_with_parent() -> None:
-    """A server whose parent was killed would keep the address."""
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+if __name__ == "__main__":
+    main()

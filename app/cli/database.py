@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -10,8 +11,10 @@ from app.cli.output import console, one_line
 from app.core.config import Settings, get_settings
 from app.core.errors import DiscoveryNodeError
 from app.core.logging import configure_logging
-from app.db import schema
+from app.db import embedded, schema
 from app.db.session import LiveDatabase, connect
+
+log = structlog.get_logger()
 
 
 class DatabaseFailedError(DiscoveryNodeError):
@@ -31,6 +34,14 @@ def opened(settings: Settings) -> LiveDatabase:
     with database_errors():
         schema.prepare(database, upgrade_it=settings.database_url is None)
     return database
+
+
+def keep_database_up(settings: Settings) -> None:
+    """Starts the embedded PostgreSQL again if it died."""
+    if settings.database_url is None and not embedded.is_running(settings.data_dir):
+        log.warning("child.died", child="postgres", back_in_seconds=0)
+        embedded.start(settings.data_dir)
+        log.info("child.started", child="postgres")
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """`serve`: the API over HTTP."""
 
-import os
 import sys
 
-from app.api.server import listen
-from app.api.server import serve as run
-from app.cli.database import opened, settings
+from app.api.server import listen, processes, run
+from app.cli.database import keep_database_up, opened, settings
 from app.cli.output import console
 from app.vectors.embedders.local import available_cores
+from app.worker.supervisor import Supervisor
 
 
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
@@ -16,15 +15,17 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     database = opened(found)
     chosen_host = host or found.api_host
     listening = listen(chosen_host, found.api_port if port is None else port)
-    processes = workers or found.api_workers or available_cores()
-    # Further processes read the settings anew, and must not start another database.
-    os.environ["DATABASE_URL"] = database.engine.url.render_as_string(hide_password=False)
-    database.engine.dispose()
+    number = workers or found.api_workers or available_cores()
     place = f"http://{_shown(chosen_host)}:{listening.getsockname()[1]}"
-    many = f"{processes} process{'' if processes == 1 else 'es'}"
-    console().print(f"The API at {place}, {many}. Ctrl-C ends this.", soft_wrap=True)
+    console().print(f"The API at {place}, {number} process{'' if number == 1 else 'es'}. Ctrl-C ends this.")
     sys.stdout.flush()
-    run(found, listening, processes)
+    url = database.engine.url.render_as_string(hide_password=False)
+    database.engine.dispose()
+    if number == 1:
+        run(found, listening)
+    else:
+        children = processes(listening, number, {"DATABASE_URL": url})
+        Supervisor(children, keep_up=lambda: keep_database_up(found)).run()
 
 
 def _shown(host: str) -> str:

@@ -7,14 +7,14 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
-from app.api.server import listen
-from app.cli.database import opened, settings
+from app.api.server import listen, processes
+from app.cli.database import keep_database_up, opened, settings
 from app.cli.output import console, counted
 from app.core.config import Settings
-from app.db import embedded
 from app.ingestors.config import load_config
+from app.vectors.embedders.local import available_cores
 from app.worker.redis_server import Broker, find_broker
-from app.worker.supervisor import ChildFailedError, Supervisor, api_child, celery_children, only_one
+from app.worker.supervisor import ChildFailedError, Supervisor, celery_children, only_one
 
 log = structlog.get_logger()
 
@@ -29,14 +29,13 @@ def up(config: Path | None, concurrency: int) -> None:
     ingestors = counted(len(load_config(found.ingestion_config_path).ingestion), "ingestor")
     with only_one(found.data_dir.expanduser().resolve()):
         broker = find_broker(found)
-        if found.api_enabled:
-            listen(found.api_host, found.api_port).close()  # so that a place that is taken is told at once
+        listening = listen(found.api_host, found.api_port) if found.api_enabled else None
         environment = _environment(found)
         workers = celery_children(environment, concurrency)
-        if found.api_enabled:
-            workers.append(api_child(environment))
+        if listening is not None:
+            workers += processes(listening, found.api_workers or available_cores(), environment)
         servers = [broker.server] if broker.server else []
-        supervisor = Supervisor(workers, servers, keep_up=lambda: _keep_database_up(found))
+        supervisor = Supervisor(workers, servers, keep_up=lambda: keep_database_up(found))
         try:
             supervisor.run(lambda: _announce(console(), found, broker, ingestors, concurrency))
         except ChildFailedError as error:
@@ -57,14 +56,6 @@ def _environment(settings: Settings) -> dict[str, str]:
         "INGESTION_CONFIG_PATH": str(settings.ingestion_config_path),
         "LOG_FORMAT": settings.log_format or ("console" if sys.stderr.isatty() else "json"),
     }
-
-
-def _keep_database_up(settings: Settings) -> None:
-    """Starts the embedded PostgreSQL again if it died."""
-    if settings.database_url is None and not embedded.is_running(settings.data_dir):
-        log.warning("child.died", child="postgres", back_in_seconds=0)
-        embedded.start(settings.data_dir)
-        log.info("child.started", child="postgres")
 
 
 def _announce(out: Console, settings: Settings, broker: Broker, ingestors: str, concurrency: int) -> None:

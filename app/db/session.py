@@ -20,6 +20,8 @@ _TRANSACTION_LIMITS = (
 )
 
 
+_READING = f"BEGIN READ ONLY; SET LOCAL statement_timeout = '{{}}s'; {_TRANSACTION_LIMITS}"
+
 # What a server says that goes down, comes up, or is out of connections; a connection that broke says nothing.
 _AWAY = frozenset({"57P01", "57P02", "57P03", "53300"})
 
@@ -74,6 +76,19 @@ class LiveDatabase:
             if not durable:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
+
+    @contextmanager
+    def reading(self, patience: int) -> Iterator[Connection]:
+        """A transaction that only reads, none of whose statements takes longer than so many seconds. For whom each
+        statement counts: it begins with one where `transaction` begins with several."""
+        with _translated(), _connected(self.engine) as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql(_READING.format(patience))
+            try:
+                yield connection
+            finally:
+                if not connection.invalidated:
+                    connection.exec_driver_sql("ROLLBACK")
 
 
 class DryRunDatabase:

@@ -22,7 +22,8 @@ class Child:
     kernel takes the end of the thread that started it for the end of its parent.
 
     `fed` goes to its standard input at every start: what must stand neither in a command line nor in a file. `log` is
-    where it writes what it does not say. `urging` asks again, after so many seconds, one that was told to stop."""
+    where it writes what it does not say. `urging` asks again, after so many seconds, one that was told to stop.
+    `inherited` are file descriptors that it has too."""
 
     name: str
     command: Sequence[str]
@@ -30,6 +31,7 @@ class Child:
     fed: bytes = field(default=b"", repr=False)
     log: Path | None = None
     urging: tuple[float, signal.Signals] | None = None
+    inherited: Sequence[int] = ()
     said: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED), init=False, repr=False)
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False, repr=False)
     _unfinished: bytes = field(default=b"", init=False, repr=False)
@@ -44,6 +46,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=self.inherited,
             preexec_fn=_tie(os.getpid()),  # safe, for this process has one thread
         )
         if self._process.stdin is not None:

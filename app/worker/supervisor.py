@@ -79,11 +79,6 @@ def celery_children(environment: Mapping[str, str], concurrency: int) -> list[Ch
     ]
 
 
-def api_child(environment: Mapping[str, str]) -> Child:
-    """The discovery API, where the settings say."""
-    return Child("api", [sys.executable, "-m", "app.cli", "serve"], {**environment, "PYTHONUNBUFFERED": "1"})
-
-
 @dataclass
 class _Life:
     """How a child fares."""

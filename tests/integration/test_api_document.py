@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
@@ -65,12 +66,13 @@ def test_answers_to_what_is_wrong_are_too(served: Api, path: str) -> None:
 
 
 def _try(served: Api, path: str, mode: GenerationMode) -> None:
-    for operation in schemathesis.openapi.from_dict(served.openapi)[path].values():
+    with requests.Session() as session:
+        for operation in schemathesis.openapi.from_dict(served.openapi)[path].values():
 
-        @settings(parent=_QUICK)
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def ask(case: schemathesis.Case) -> None:
-            response = case.call(base_url=str(served.base_url), timeout=20)
-            case.validate_response(response, checks=_CHECKS)
+            @settings(parent=_QUICK)
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def ask(case: schemathesis.Case) -> None:
+                response = case.call(base_url=str(served.base_url), session=session, timeout=20)
+                case.validate_response(response, checks=_CHECKS)
 
-        ask()
+            ask()

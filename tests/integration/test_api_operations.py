@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 import yaml
+from sqlalchemy.exc import InternalError, OperationalError
 
 from app.db import schema
 from app.db.session import LiveDatabase
@@ -164,6 +165,16 @@ def test_it_lives_and_is_ready(served: Api) -> None:
     assert "cmp_database_up 1.0" in served.get("/metrics").text
     docs = served.get("/docs")
     assert docs.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_reading_changes_nothing(node: Node) -> None:
+    with pytest.raises(InternalError, match="read-only"), node.database.reading(5) as connection:
+        connection.exec_driver_sql("DELETE FROM organizations")
+    with pytest.raises(OperationalError, match="statement timeout"), node.database.reading(1) as connection:
+        connection.exec_driver_sql("SELECT pg_sleep(20)")
+    with node.database.reading(5) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM organizations").scalar() == 1
+    assert node.value("SELECT count(*) FROM organizations") == 1
 
 
 def test_what_is_missing_is_named(node: Node, database: LiveDatabase) -> None:

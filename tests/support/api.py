@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
-import uvicorn
 
 from app.api.application import create_app
-from app.api.server import ServerConfig, listen
+from app.api.server import FairServer, ServerConfig, listen
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.services import keys
@@ -49,7 +48,7 @@ def api(database: LiveDatabase, settings: Settings, **changed: Any) -> Iterator[
     chosen = settings.model_copy(update={"api_rate_limit": 0, "api_key_rate_limit": 0, **changed})
     app = create_app(chosen, database=LiveDatabase(database.engine.url.render_as_string(hide_password=False)))
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(ServerConfig(chosen, lambda: app))
+    server = FairServer(ServerConfig(chosen, lambda: app))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     until(lambda: server.started)
