@@ -32,7 +32,13 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", OPERATIONS, re.MULTIL
 COMPOSE = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
 RUN_ALWAYS = re.search(r"^## Run it all the time\n(.*?)(?=^## )", README, re.MULTILINE | re.DOTALL)
-READY = {"worker": '"worker ready"', "beat": "is starting", "flower": "Visit me at", "up": '"worker ready"'}
+READY = {
+    "worker": '"worker ready"',
+    "beat": "is starting",
+    "flower": "Visit me at",
+    "serve": "Ctrl-C",
+    "up": '"worker ready"',
+}
 
 
 def rows(section: str, table: int = 0) -> list[list[str]]:
@@ -128,7 +134,7 @@ def _listens(port: int) -> bool:
 
 def test_every_command_runs_as_written(node: Services) -> None:
     commands = _commands()
-    assert {"worker", "beat", "flower", "up", ""} == {_what(command) for command in commands}
+    assert {"worker", "beat", "flower", "serve", "up", ""} == {_what(command) for command in commands}
     lasting = [command for command in commands if _what(command) not in ("", "up")]
     until(lambda: not _listens(5555), 120)  # another test may have a Flower there
     running = [(node.start(*command), READY[_what(command)]) for command in lasting]
@@ -178,14 +184,14 @@ def test_what_is_deployed_runs_documented_commands() -> None:
     known = {tuple(command[:4]) for command in _commands()}
     composed = [service["command"].split() for service in COMPOSE["services"].values() if "build" in service]
     units = [re.search(r"^ExecStart=.*/bin/(.*)$", unit.read_text(), re.MULTILINE)[1].split() for unit in UNITS]
-    assert len(composed) == 4
+    assert len(composed) == 5
     assert len(units) == 3
     assert [command for command in composed + units if tuple(command[:4]) not in known] == []
 
 
 def test_everything_that_stays_up_has_a_health_check() -> None:
     lasting = {name for name, service in COMPOSE["services"].items() if service["restart"] != "no"}
-    assert lasting == {"postgres", "redis", "worker", "beat", "flower"}
+    assert lasting == {"postgres", "redis", "worker", "beat", "api", "flower"}
     assert all(COMPOSE["services"][name]["healthcheck"]["test"] for name in lasting)
 
 
