@@ -1,6 +1,7 @@
 """Who asks, and whether they may: keys, scopes and rate limits. Routes depend on `reader` or `admin`."""
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -27,7 +28,7 @@ class Caller:
 def caller(request: Request) -> Caller:
     """Whoever sent the request, within their limits; a key that is no good is refused, also where none is needed."""
     node = node_of(request)
-    address = request.client.host if request.client else "unknown"
+    address = _source(request)
     presented = presented_key(request)
     if presented is None:
         _limit(node, f"address:{address}", node.settings.api_rate_limit)
@@ -42,6 +43,18 @@ def caller(request: Request) -> Caller:
     node.known_keys.add(presented)
     _limit(node, f"key:{key.id}", node.settings.api_key_rate_limit)
     return Caller(address, key)
+
+
+def _source(request: Request) -> str:
+    """The address that a request came from; of IPv6 the network, for whoever has one address there has them all."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host or "unknown"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(ip_network((address, 64), strict=False))
+    return host
 
 
 def presented_key(request: Request) -> str | None:

@@ -72,9 +72,9 @@ def validation(
         raise WrongParameter("url", "name a URL, or send a document: the one or the other")
     if not _AT_ONCE.acquire(blocking=False):
         raise Problem(503, "busy", "Other documents are being validated", headers={"Retry-After": "10"})
-    settings = node_of(request).settings
+    settings = _modest(node_of(request).settings, caller)
     try:
-        report = validate_content(content, settings) if wanted.url is None else _of_web(wanted.url, settings, caller)
+        report = validate_content(content, settings) if wanted.url is None else _of_web(wanted.url, settings)
     finally:
         _AT_ONCE.release()
     document = {"kind": report.kind, **report.as_dict()}
@@ -95,11 +95,11 @@ class _Bounded:
         """Nothing is embedded."""
 
 
-def _of_web(url: str, settings: Settings, caller: Caller) -> ValidationReport:
-    """What is wrong with what is published. Strangers are not let to the private hosts that the node may read."""
+def _of_web(url: str, settings: Settings) -> ValidationReport:
+    """What is wrong with what is published."""
     try:
         urls.parse(url, WEB)
-        return validate(url, _Bounded(), _modest(settings, caller))
+        return validate(url, _Bounded(), settings)
     except (SourceError, NetworkError) as error:
         raise WrongParameter("url", str(error)) from error
     except TooMuchToValidateError as error:
@@ -107,6 +107,7 @@ def _of_web(url: str, settings: Settings, caller: Caller) -> ValidationReport:
 
 
 def _modest(settings: Settings, caller: Caller) -> Settings:
+    """Settings for a stranger's document. Only an admin's leads to the private hosts that the node may read."""
     return settings.model_copy(
         update={
             "allowed_private_hosts": settings.allowed_private_hosts if caller.is_admin else "",

@@ -66,6 +66,8 @@ def test_pinecone_is_chosen_when_it_is_complete(monkeypatch: pytest.MonkeyPatch)
         ("EMBEDDING_BASE_URL", "api.example/v1"),
         ("EMBEDDING_DIMENSIONS", "5000"),
         ("EMBEDDING_BATCH_SIZE", "0"),
+        ("API_SIGNING_KEY", "short"),
+        ("API_PORT", "70000"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
