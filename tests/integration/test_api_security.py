@@ -129,9 +129,7 @@ def test_an_address_is_told_when_it_may_come_again(database: LiveDatabase, setti
     with api(database, settings, api_rate_limit=5, api_key_rate_limit=7) as client:
         headers = client.key("read")
         assert 1 <= int(_until_limited(client, "/brands")) <= 61
-        forged = _forged(client)
-        client.problem(429, "GET", "/brands", headers=forged)  # so that keys are not guessed
-        client.problem(429, "GET", "/brands", headers=headers)  # the node does not know it yet
+        assert _until_limited(client, "/brands", _forged(client))  # so that keys are not guessed
     with api(database, settings, api_rate_limit=5, api_key_rate_limit=20) as client:
         assert client.get("/brands", headers=headers).status_code == 200
         _until_limited(client, "/brands")
@@ -273,7 +271,7 @@ def test_a_proxy_is_believed_only_when_it_is_trusted(database: LiveDatabase, set
     with api(database, settings, **limited) as client:
         assert limited_as(client, "192.0.2.1")
         assert limited_as(client, "192.0.2.2")
-        assert [client.get("/brands", headers={"X-Forwarded-For": f"192.0.2.{n}"}) for n in range(9)][-1].is_error
+        assert limited_as(client, "192.0.2.3")
     with api(database, settings, **limited, api_trusted_proxies="127.0.0.1") as client:
         assert limited_as(client, "192.0.2.1")
         assert limited_as(client, "2001:db8:1::1")
