@@ -120,7 +120,7 @@ def test_an_unknown_product_is_an_error(node: CommandLine) -> None:
 
 def test_runs_are_listed_newest_first(node: CommandLine) -> None:
     listed = node.json("runs", "--limit", "500")["runs"]
-    assert all(_RUN | {"name", "started_at", "finished_at"} == set(run) for run in listed)
+    assert all(_RUN | {"start", "name", "started_at", "finished_at"} == set(run) for run in listed)
     assert [run["started_at"] for run in listed] == sorted((run["started_at"] for run in listed), reverse=True)
     first = next(run for run in reversed(listed) if run["organization"] == ACME)
     _assert_is_run(first)
