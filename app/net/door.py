@@ -1,5 +1,6 @@
 """The one guarded door to the network: every request of the node to somebody else's server goes through it."""
 
+import atexit
 import os
 import ssl
 import time
@@ -191,7 +192,9 @@ class Door:
 
 @cache
 def _shared(policy: Policy, _process: int) -> Door:
-    return Door(policy)
+    shared = Door(policy)
+    atexit.register(shared.close)
+    return shared
 
 
 def door(policy: Policy) -> Door:

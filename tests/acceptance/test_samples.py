@@ -18,7 +18,7 @@ def _assert_is_run(run: dict[str, Any]) -> None:
     assert set(run["feed"]) == {"shards", "product_groups", "products", "offers"}
     assert set(run["feed"]["shards"]) == {"read", "unchanged", "failed"}
     assert all(set(run["feed"][kind]) == _VERDICTS for kind in ("product_groups", "products", "offers"))
-    assert set(run["vector"]) == {"pending", "indexed", "deleted", "failed"}
+    assert set(run["vector"]) == {"pending", "indexed", "deleted", "failed", "refused"}
     assert set(run["issues"]) == {"error", "warning"}
     assert set(run["timings"]) == {"registry", "feed", "staging", "merge", "vector"}
 

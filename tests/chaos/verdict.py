@@ -12,7 +12,7 @@ from app.core.config import Settings
 from app.db import schema
 from app.db.session import LiveDatabase
 from app.db.staging import leftovers
-from app.services import vectors
+from app.services import generations, vectors
 from tests.chaos import accounts
 from tests.chaos.faults import Chaos
 from tests.chaos.ledger import Ledger
@@ -129,7 +129,7 @@ def ingest_clean(machine: Machine, publishers: Publishers) -> LiveDatabase:
 
 
 def _search(database: LiveDatabase, machine: Machine) -> Iterator[str]:
-    behind = vectors.count_outdated(database, vectors.configured(_settings(machine)), None)
+    behind = vectors.count_outdated(database, generations.configured(_settings(machine)), None)
     if behind.pending or behind.deleted:
         yield f"the search index is behind: {behind}"
 

@@ -92,7 +92,7 @@ def test_a_filter_is_typed(tmp_path: Path, line: str) -> None:
         load_config(path)
 
 
-def test_the_whole_icecat_catalogue_is_read_again_for_next_to_nothing(node: Node, tmp_path: Path) -> None:
+def test_icecat_is_read_without_a_rejection_and_again_for_next_to_nothing(node: Node, tmp_path: Path) -> None:
     packed = SHARED / "icecat" / "catalogue.tar.xz"
     if not packed.is_file():
         pytest.skip("the Icecat catalogue is not on this machine")
@@ -103,7 +103,11 @@ def test_the_whole_icecat_catalogue_is_read_again_for_next_to_nothing(node: Node
         node.configure(entry(f"{server.url}/brands.json"))
         first = node.start()
         assert (first["status"], len(first["runs"])) == ("success", 161)
-        assert sum(run["feed"]["products"]["inserted"] for run in first["runs"]) == 19_406
+        totals = [run["feed"]["products"] for run in first["runs"]]
+        assert sum(total["inserted"] for total in totals) == 19_406
+        assert sum(total["rejected"] for total in totals) == 0
+        assert node.value("SELECT count(*) FROM products WHERE deleted_at IS NULL") == 19_406
+        assert node.codes(severity="error") == []
         asked, moved = set(server.asked), server.sent
         server.forget()
         again = node.start()

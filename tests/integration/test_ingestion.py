@@ -1,7 +1,6 @@
 """What an ingestion does when nothing is wrong, and how little it does when little has changed."""
 
 import json
-import tarfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -437,23 +436,6 @@ def test_the_specifications_registries_ingest(node: Node, spec: Path, name: str)
     document = json.loads((spec / name).read_text())
     listed = document if isinstance(document, list) else [document]
     assert node.value("SELECT count(*) FROM organizations WHERE NOT is_stub") == len(listed)
-
-
-def test_the_whole_icecat_catalogue_ingests_without_a_rejected_product(node: Node, tmp_path: Path) -> None:
-    packed = SHARED / "icecat" / "catalogue.tar.xz"
-    if not packed.is_file():
-        pytest.skip("the Icecat catalogue is not on this machine")
-    with tarfile.open(packed) as archive:
-        archive.extractall(tmp_path / "icecat", filter="data")
-    node.configure({"name": "icecat", "registry": "icecat/brands.json"})
-    report = node.start()
-    assert report["status"] == "success"
-    assert len(report["runs"]) == 161
-    totals = [run["feed"]["products"] for run in report["runs"]]
-    assert sum(total["inserted"] for total in totals) == 19_406
-    assert sum(total["rejected"] for total in totals) == 0
-    assert node.value("SELECT count(*) FROM products WHERE deleted_at IS NULL") == 19_406
-    assert node.codes(severity="error") == []
 
 
 def test_a_dry_run_and_a_run_do_not_wait_for_each_others_end(node: Node, folder: FeedFolder) -> None:

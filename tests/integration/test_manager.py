@@ -9,14 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from app.core import unforeseen
-from app.core.config import Settings
-from app.core.errors import ConfigurationError
-from app.ingestors.ingestion import Options
 from app.ingestors.manager import IngestorManager
 from app.ingestors.sources.local import LocalSource
 from tests.support.embedders import forget_generations
 from tests.support.feeds import FeedFolder, product
-from tests.support.nodes import Node, config
+from tests.support.nodes import Node
 
 
 @pytest.fixture
@@ -105,20 +102,6 @@ def test_steps_are_taken_one_by_one(manager: IngestorManager, node: Node) -> Non
     assert feed["runs"][0]["vector"] == {}
     vector = manager.ingest_vector("local", "publisher/registry.json")
     assert vector["runs"][0]["vector"] == {"pending": 3, "indexed": 3, "deleted": 0, "failed": 0, "refused": 0}
-
-
-def test_an_index_there_is_not_is_refused_before_anything_is_done(node: Node, folder: FeedFolder) -> None:
-    pinecone: dict[str, Any] = {
-        "pinecone_api_key": "key", "pinecone_dense_index": "dense", "pinecone_sparse_index": "sparse",
-    }  # fmt: skip
-    folder.publish([product(1)])
-    entries = [{"name": "acme", "registry": "publisher/registry.json"}]
-    settings = Settings(_env_file=None, **pinecone)
-    manager = IngestorManager(settings, database=node.database, config=config(entries, node.root))
-    with pytest.raises(ConfigurationError, match="VECTOR_PROVIDER=pinecone is not supported"):
-        manager.ingest()
-    assert node.value("SELECT count(*) FROM runs") == 0
-    assert manager.ingest(options=Options(steps=("registry", "feed")))["status"] == "success"
 
 
 def test_vectors_of_a_feed_without_a_registry_are_brought_in_step(node: Node, folder: FeedFolder) -> None:
