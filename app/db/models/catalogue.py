@@ -86,6 +86,7 @@ class Product(Base):
         Index("ix_products_brand_name", text("lower(brand_name)"), postgresql_where=LIVE),
         Index("ix_products_category", "category_id", postgresql_where=LIVE),
         Index("ix_products_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        Index("ix_products_deleted_id", "id", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
     id: Mapped[PrimaryKey]
