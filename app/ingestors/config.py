@@ -136,6 +136,14 @@ class IngestorEntry(BaseModel):
                 raise ValueError(f"the value of {name} holds characters that cannot be sent")
         return headers
 
+    @field_validator("username", "password")
+    @classmethod
+    def _is_one_line(cls, told: str | SecretStr | None) -> str | SecretStr | None:
+        text = told.get_secret_value() if isinstance(told, SecretStr) else told or ""
+        if not text.isprintable():
+            raise ValueError("it holds characters that cannot be sent, such as the end of a line")
+        return told
+
     @model_validator(mode="after")
     def _fits_its_source(self) -> Self:
         for name, sources in _FIELDS_OF.items():

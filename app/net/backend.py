@@ -93,13 +93,16 @@ class GuardedBackend(httpcore2.NetworkBackend):
 
 
 class GuardedStream(httpcore2.NetworkStream):
-    """A connection on which nothing waits longer than the deadline."""
+    """A connection on which nothing waits longer than the deadline, and that counts what it `received`."""
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
+        self.received = 0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout))
+        data = self._stream.read(max_bytes, _left(timeout))
+        self.received += len(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout))

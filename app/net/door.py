@@ -17,7 +17,7 @@ from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.net import urls
 from app.net.addresses import OpenedHosts
-from app.net.backend import GuardedBackend, Resolve, deadline, resolve_host
+from app.net.backend import GuardedBackend, GuardedStream, Resolve, deadline, resolve_host
 from app.net.errors import ForbiddenError, InvalidUrlError, NetworkError
 from app.net.slots import slots
 
@@ -26,6 +26,8 @@ WEB = ("http", "https")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 64
 _KEEPALIVE_SECONDS = 30.0
+# What comes over the wire besides the body: chunks of one byte take five more, and may have any extension.
+_MAX_FRAMING_RATIO, _MAX_FRAMING_BYTES = 16, 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,22 @@ class Answer:
         self.headers = httpx2.Headers(response.headers)
         self._response = response
         self._wait = wait
+        self._stream: GuardedStream = response.extensions["network_stream"]
+        self._started = self._stream.received
         self.has_no_body = method == "HEAD" or self.status in {204, 304}
 
     def chunks(self) -> Iterator[bytes]:
         """The body, not unpacked. Raises `NetworkError` when it does not come whole."""
+        size = 0
         with _translated(self.url, self._wait):
-            yield from self._response.iter_stream()
+            for chunk in self._response.iter_stream():
+                size += len(chunk)
+                if self._stream.received - self._started > _MAX_FRAMING_RATIO * size + _MAX_FRAMING_BYTES:
+                    raise NetworkError(
+                        f"{urls.shown(self.url)} sends much more about its chunks than is in them",
+                        remedy="Send larger chunks, without extensions.",
+                    )
+                yield chunk
 
     def read(self, at_most: int) -> bytes:
         """The whole body. Raises `NetworkError` when it is larger."""

@@ -87,6 +87,11 @@ PLACES = {
     "data": ("data:application/json,[]", "scheme 'data'"),
     "user-info": ("http://127.0.0.1:{own}@127.0.0.1:{trap}/", "user or password"),
     "backslash": ("http://127.0.0.1:{own}\\@127.0.0.1:{trap}/", "user or password|no URL"),
+    "ideographic-dots": ("http://127\u30020\u30020\u30021:{trap}/", "is loopback"),
+    "full-width": ("http://\uff4c\uff4f\uff43\uff41\uff4c\uff48\uff4f\uff53\uff54:{trap}/", "no URL|is loopback"),
+    "percent-nul": ("http://127.0.0.1%00.stranger.example:{trap}/", "no host's name"),
+    "two-dots": ("http://localhost..:{trap}/", "no host's name"),
+    "zone-of-loopback": ("http://[::1%25lo]:{trap}/", "one link"),
     "no-url": ("http://[::1", "no URL"),
     "nowhere": ("", "redirects to nowhere"),
 }
@@ -150,6 +155,10 @@ ANSWERS: dict[str, tuple[Hostile, str]] = {
     "chunk-size-garbage": (sends(CHUNKED + b"zz\r\n[]\r\n0\r\n\r\n"), "broke off"),
     "chunk-size-huge": (sends(CHUNKED + b"f" * 40 + b"\r\n[]"), "broke off"),
     "chunk-extension-endless": (sends(CHUNKED + b"1;" + b"x" * MEGABYTE), "broke off"),
+    "chunk-extensions-endless": (
+        then(sends(CHUNKED), sends((b"1;" + b"x" * 60_000 + b"\r\n \r\n") * 4, forever=True)),
+        "more about its chunks",
+    ),
     "trailers-endless": (sends(CHUNKED + chunked(GOOD) + b"0\r\n" + b"X: y\r\n" * 50_000), "broke off"),
     "close-delimited-cut-off": (sends(OK + b"\r\n" + GOOD[:1000]), "truncated"),
     "endless": (then(sends(CHUNKED), sends(chunked(b" " * 65536), forever=True)), "more than 2000000 bytes"),

@@ -167,6 +167,40 @@ def test_proxies_of_the_environment_are_ignored(serve, monkeypatch: pytest.Monke
     assert (server.connections, proxy.connections) == (1, 0)
 
 
+def test_nothing_of_this_machine_logs_in_anywhere(
+    serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_door
+) -> None:
+    """Neither a `.netrc`, nor the cookie of an earlier answer."""
+    (tmp_path / ".netrc").write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server = serve(lambda exchange: exchange.reply(200, b"hello", set_cookie="session=1; Path=/"))
+    through = open_door(policy())
+    for _ in range(2):
+        ask(through, server.url)
+    assert [{"authorization", "cookie"} & set(exchange.headers) for exchange in server.requests] == [set(), set()]
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X\r\nY": "b"}, {"X": "a\0"}, {"X Y": "a"}])
+def test_no_header_makes_two(serve, open_door, headers: dict[str, str]) -> None:
+    server = serve(hello)
+    with pytest.raises(NetworkError, match="cannot be sent as HTTP"):
+        ask(open_door(policy()), server.url, headers=headers)
+    assert server.requests == []
+
+
+def test_extensions_of_chunks_do_not_take_all_there_is(serve, open_door) -> None:
+    def flood(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(2000):
+            exchange.send(b"1;" + b"x" * 60_000 + b"\r\n \r\n")
+
+    server = serve(flood)
+    with pytest.raises(NetworkError, match="more about its chunks than is in them"):
+        ask(open_door(policy()), server.url)
+    assert server.sent < 10 * 1024**2
+
+
 def test_redirects_are_followed_and_counted(serve, open_door) -> None:
     server = serve(redirect("/1", "2", "./3?x=1", "/x/../4", "/5"))
     assert ask(open_door(policy()), f"{server.url}/0") == (200, b"hello")
@@ -246,6 +280,19 @@ def test_tls_asks_for_the_name_and_connects_to_the_address(
     through = open_door(trusting, resolve=lambda host, port: ["127.0.0.1"])
     assert ask(through, f"https://shop.example:{server.port}/") == (200, b"hello")
     assert server.requests[0].headers["host"] == f"shop.example:{server.port}"
+
+
+def test_a_redirect_asks_for_the_name_it_leads_to(serve, authority: trustme.CA, trusting: Policy, open_door) -> None:
+    """In TLS and in the request alike: no server gets a name that is another's."""
+    names: list[str] = []
+    context = tls(authority, "shop.example", "other.example")
+    context.sni_callback = lambda connection, name, context: names.append(name)
+    other = serve(hello, tls=context)
+    server = serve(redirect(f"https://other.example:{other.port}/"), tls=context)
+    through = open_door(trusting, resolve=lambda host, port: ["127.0.0.1"])
+    assert ask(through, f"https://shop.example:{server.port}/0") == (200, b"hello")
+    assert names == ["shop.example", "other.example"]
+    assert other.requests[0].headers["host"] == f"other.example:{other.port}"
 
 
 def test_a_certificate_of_another_name_or_authority_is_refused(

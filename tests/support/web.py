@@ -40,7 +40,7 @@ class Exchange:
             given.setdefault("Content-Length", str(len(body)))
         head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
         without_body = self.method == "HEAD" or status == 304
-        self.send(f"HTTP/1.1 {status} Told\r\n{head}\r\n".encode("latin-1") + (b"" if without_body else body))
+        self.send(f"HTTP/1.1 {status} Told\r\n{head}\r\n".encode() + (b"" if without_body else body))
 
     def hang_up(self) -> None:
         self.keep = False
