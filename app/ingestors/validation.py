@@ -39,7 +39,7 @@ DocumentKind = Literal["registry", "feed", "shard", "unknown"]
 
 _SAMPLE = 20  # items that tell a registry from a shard
 _BATCH = 2000
-_SOURCES = {"ftp": "ftp", "ftps": "ftp", "s3": "s3"}  # by scheme; all others are of the web
+_SOURCES = {"http": "remote", "https": "remote", "ftp": "ftp", "ftps": "ftp", "s3": "s3", "file": "local"}
 
 
 @dataclass
@@ -113,8 +113,8 @@ class _Validation:
     """One document and all that it leads to, unless it is looked at alone."""
 
     def __init__(self, path: str, progress: Progress, settings: Settings | None, *, alone: bool = False) -> None:
-        self._is_remote = "://" in path and not path.startswith("file:")
-        source_type = _SOURCES.get(path.partition("://")[0], "remote") if self._is_remote else "local"
+        source_type = _source_type(path)
+        self._is_remote = source_type != "local"
         self.source = SourceFactory.create(source_type, SourceConfig(settings=settings))
         self._alone = alone
         self.places = _Places()
@@ -325,6 +325,19 @@ class _Places:
             yield Issue(
                 "group-missing", f"{urn} has variants and is not in {whole}", "isVariantOf", urn, position, shard
             )
+
+
+def _source_type(path: str) -> str:
+    """The source for a file or a URL. Raises `SourceError`."""
+    scheme, separator, _ = path.partition("://")
+    if not separator:
+        return "local"
+    try:
+        return _SOURCES[scheme.lower()]
+    except KeyError:
+        raise SourceError(
+            f"{shown(path)} has the scheme {scheme[:20]!r}", remedy=f"Give a file, or a URL of {', '.join(_SOURCES)}."
+        ) from None
 
 
 class _AnyOrganization(ItemContext):

@@ -36,6 +36,8 @@ def test_help_and_version_need_nothing(command: CommandLine) -> None:
         (["validate", "nowhere.json"], "nowhere.json"),
         (["validate", "."], "directory"),
         (["validate", "http://127.0.0.1/feed.json"], "the node does not connect there"),
+        (["validate", "ftps://127.0.0.1/feed.json"], "the node does not connect there"),
+        (["validate", "s3://bucket"], "s3://bucket/key"),
     ],
 )
 def test_wrong_usage_is_named(command: CommandLine, arguments: list[str], told: str) -> None:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -14,7 +15,7 @@ from app.ingestors.sources import tries
 from app.ingestors.sources.base import BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 from tests.support.store import ACCESS_KEY, SECRET_KEY, ObjectStore
-from tests.support.web import Exchange, WebServer
+from tests.support.web import Exchange, Site, WebServer
 
 FEED = "s3://archive/brand/feed.json"
 
@@ -43,6 +44,50 @@ def test_what_did_not_change_is_not_sent_again(store: ObjectStore) -> None:
     with source.open(f"{store.url}/feed.json") as document:
         assert set(document.validators) == {"etag", "last_modified", "size"}
     assert source.open_if_changed(f"{store.url}/feed.json", document.validators) is None
+
+
+def test_a_version_is_told_without_the_object(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "feed.json").write_bytes(b"[1, 2]" * 50_000)
+    with WebServer(Site(tmp_path)) as server:
+        source = s3(server.url)
+        with source.open("s3://archive/feed.json") as document:
+            assert document.validators
+        server.forget()
+        assert source.version("s3://archive/feed.json") == document.validators
+        assert source.open_if_changed("s3://archive/feed.json", document.validators) is None
+        assert server.asked == [("HEAD", "/archive/feed.json"), ("GET", "/archive/feed.json")]
+        assert server.sent < 500
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "headers"),
+    [
+        (b"<Error>" + b"<a>" * 2000 + b"</a>" * 2000 + b"</Error>", 500, {}), (b"[1]", 200, {"last_modified": "soon"}),
+        (b"[1]", 200, {"x_amz_missing_meta": "many"}), (b"[1]", 200, {"x_amz_mp_parts_count": "9" * 5000}),
+    ],
+)  # fmt: skip
+def test_what_boto3_cannot_read_is_a_passing_fault(body: bytes, status: int, headers: dict[str, str]) -> None:
+    odd = WebServer(lambda exchange: exchange.reply(status, body, etag='"1"', **headers))
+    with odd as server, pytest.raises(UnreachableError, match="the answer is not S3's") as caught:
+        s3(server.url).open(FEED)
+    assert caught.value.transient
+
+
+def test_a_store_need_not_say_how_long_an_object_is() -> None:
+    def respond(exchange: Exchange) -> None:
+        exchange.reply(200, b"3\r\n[1]\r\n0\r\n\r\n", etag='"1"', transfer_encoding="chunked")
+
+    with WebServer(respond) as server, s3(server.url).open(FEED) as document:
+        assert (bytes(document.content()), document.validators) == (b"[1]", {"etag": '"1"'})
+
+
+@pytest.mark.parametrize("status", [201, 204, 206])
+def test_only_the_whole_object_is_one(status: int) -> None:
+    body = b"" if status == 204 else b"[1]"
+    partial = WebServer(lambda exchange: exchange.reply(status, body))
+    with partial as server, pytest.raises(SourceError, match=f"HTTP {status}, which is no object"):
+        s3(server.url).open(FEED)
 
 
 def test_keys_are_meant_as_they_are_written(store: ObjectStore) -> None:

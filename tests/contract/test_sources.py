@@ -5,6 +5,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -33,24 +34,26 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def root(kind: str, tmp_path: Path, tls: trustme.CA, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where a publisher's documents are found."""
+def server(kind: str, tmp_path: Path, tls: trustme.CA) -> Iterator[WebServer | FtpServer | None]:
+    """Who serves the folder of what is published, if anybody does."""
     folder = tmp_path / "published"
     folder.mkdir()
-    if kind == "local":
-        yield str(folder)
-        return
-    if kind == "s3":
-        yield request.getfixturevalue("store").url
-        return
     servers = {
         "remote": lambda: WebServer(Site(folder)),
         "cmp": lambda: WebServer(Site(folder)),
         "ftp": lambda: FtpServer(folder),
         "ftps": lambda: FtpServer(folder, tls=tls),
     }
-    with servers[kind]() as server:
-        yield server.url
+    with servers.get(kind, nullcontext)() as server:
+        yield server
+
+
+@pytest.fixture
+def root(kind: str, tmp_path: Path, server: WebServer | FtpServer | None, request: pytest.FixtureRequest) -> str:
+    """Where a publisher's documents are found."""
+    if server is not None:
+        return server.url
+    return request.getfixturevalue("store").url if kind == "s3" else str(tmp_path / "published")
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,28 @@ def test_a_document_has_a_version_until_it_changes(source: BaseSource, publish: 
     with source.open_if_changed(path, validators) as changed:
         assert bytes(changed.content()) == b"[1, 2]"
         assert changed.validators == source.version(path)
+
+
+def test_a_version_is_told_without_the_document(
+    source: BaseSource, publish: Publish, server: WebServer | FtpServer | None, kind: str
+) -> None:
+    """By as few requests as can be, and hardly any bytes. What a store sends is counted in `test_s3_source.py`."""
+    path = publish("feed.json", b"[1, 2]" * 50_000)
+    with source.open(path) as document:
+        validators = document.validators
+    if isinstance(server, WebServer):
+        server.forget()
+    elif server is not None:
+        server.commands.clear()
+    assert source.version(path) == validators
+    if kind != "local":  # whose files are read to be compared: that costs no more than asking
+        assert source.open_if_changed(path, validators) is None
+    if isinstance(server, WebServer):
+        assert [method for method, _ in server.asked] == ["HEAD", "GET"]
+        assert server.sent < 500
+    elif server is not None:
+        assert {command for command, _ in server.commands} == {"NOOP", "MDTM", "SIZE"}
+        assert len(server.commands) == 6
 
 
 def test_a_missing_document_has_no_version(source: BaseSource, publish: Publish) -> None:

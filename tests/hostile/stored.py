@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Mapping
 
-from tests.hostile.attacks import BOMB, GOOD, WEB, chunked, sized
+from tests.hostile.attacks import BOMB, GOOD, WEB, changes_meanwhile, chunked, sized
 from tests.hostile.brand import (
     EACH,
     INDEX,
@@ -26,6 +26,13 @@ PASSIVE, TRANSFER, SIZE = f"PASV {SECOND}", f"RETR {SECOND}", f"SIZE {SECOND}"
 OTHER = shard(EACH, name="Other lamp")
 HALF = GOOD[: len(GOOD) // 2]
 IN_THE_MIDDLE = len(HALF)
+
+
+def _another_time() -> Act:
+    """A file that is replaced again and again."""
+    looks = iter(range(10**6))
+    return lambda talk: talk.say(f"213 2020{next(looks):010}")
+
 
 # What the server makes of the second shard, and what is said of it.
 TRANSFERS: dict[str, tuple[Mapping[str, Act], str]] = {
@@ -53,6 +60,7 @@ TRANSFERS: dict[str, tuple[Mapping[str, Act], str]] = {
     "needs-an-account": ({TRANSFER: says("532 who are you?")}, "FTP 532"),
     "size-too-large": ({SIZE: says("213 999999999999")}, "more than 2000000 bytes"),
     "size-too-small": ({SIZE: says("213 10")}, "did not come whole"),
+    "changes-meanwhile": ({f"MDTM {SECOND}": _another_time()}, "changed meanwhile"),
     "size-odd": ({SIZE: says("213 -1"), TRANSFER: delivers(HALF)}, "truncated"),
     "reply-endless": ({TRANSFER: says_forever(b"150-wait\r\n")}, "does not speak FTP"),
     "reply-of-one-endless-line": ({TRANSFER: says_forever(b"x" * 65536)}, "does not speak FTP"),
@@ -176,6 +184,7 @@ _S3 = [
         "s3-etag-of-other-content", "", {SECOND: replies(200, OTHER, etag='"same"')}, "success", is_applied=True,
         source="s3",
     ),
+    Attack("s3-changes-meanwhile", "", {SECOND: changes_meanwhile()}, "success", is_applied=True, source="s3"),
     Attack("s3-without-length", "", {SECOND: sends(b"HTTP/1.1 200 OK\r\n\r\n" + OTHER)}, "success", is_applied=True,
            source="s3"),
 ]  # fmt: skip

@@ -24,7 +24,7 @@ class StoredObject:
         if not path.startswith(_PREFIX) or not _BUCKET.fullmatch(bucket):
             raise SourceError(f"{path[:300]!r} is no object of a bucket", remedy="Write it as s3://bucket/key.")
         if not key.isprintable() or len(key.encode()) > 1024 or not _is_plain(key):
-            raise SourceError(f"{path[:300]!r} has a key that cannot be asked for", remedy="Correct the key.")
+            raise SourceError(f"{path[:300]!r} has a key that cannot be asked for", remedy="Write s3://bucket/key.")
         return cls(bucket, key)
 
     def named(self, reference: str) -> "StoredObject":

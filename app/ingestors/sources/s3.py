@@ -207,7 +207,7 @@ def _few(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 @lru_cache(maxsize=16)
-def _session(access_key: str | None, secret_key: str | None, region: str | None) -> Any:
+def _session(access_key: str, secret_key: str, region: str | None) -> Any:
     """What makes clients: the first one reads a megabyte of descriptions."""
     return boto3.Session(access_key, secret_key, region_name=region)
 
@@ -221,7 +221,10 @@ def _client(store: Store) -> Any:
     )  # fmt: skip
     try:
         with _making:
-            session = _session(store.access_key, store.secret_key, store.region)
+            if store.access_key and store.secret_key:
+                session = _session(store.access_key, store.secret_key, store.region)
+            else:
+                session = boto3.Session(region_name=store.region)  # what it finds may be another the next time
             return session.client("s3", endpoint_url=store.endpoint_url, config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(
