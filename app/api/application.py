@@ -19,7 +19,7 @@ from app.api.node import ApiNode
 from app.api.rates import RateLimiter
 from app.api.routes import catalogue, comparison, issues, operations, products, runs, validation
 from app.core.config import Settings
-from app.db.session import LiveDatabase, connect
+from app.db.session import LiveDatabase, connect, connect_to_read
 
 THREADS = 8
 """Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
@@ -41,9 +41,12 @@ def create_app(
 ) -> FastAPI:
     """The application of these settings. The database is at this version's schema; without one it is connected to."""
     redis_url = settings.celery_broker_url.get_secret_value()
+    database = database or connect(settings, connections=THREADS)
+    has_replica = settings.database_read_url is not None
     node = ApiNode(
         settings=settings,
-        database=database or connect(settings, connections=THREADS),
+        database=database,
+        replica=connect_to_read(settings, connections=THREADS) if has_replica else database,
         limiter=RateLimiter(redis_url if settings.api_rate_limit or settings.api_key_rate_limit else None),
         pages=pages or {},
     )
@@ -77,3 +80,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     node: ApiNode = app.state.node
     node.limiter.close()
     node.database.engine.dispose()
+    node.replica.engine.dispose()

@@ -22,10 +22,11 @@ _MODEL_KNOWN_FOR = 2.0  # seconds
 
 @dataclass
 class ApiNode:
-    """Settings, database, rate limits, and the console's pages."""
+    """Settings, database and what is read of it by whoever searches, rate limits, and the console's pages."""
 
     settings: Settings
     database: LiveDatabase
+    replica: LiveDatabase
     limiter: RateLimiter
     pages: Mapping[str, Page] = field(default_factory=dict)
     known_keys: KnownKeys = field(default_factory=KnownKeys)
@@ -35,6 +36,12 @@ class ApiNode:
     def reading(self) -> Iterator[Connection]:
         """A transaction to read in; none of its statements may take long."""
         with self.database.reading(_PATIENCE) as connection:
+            yield connection
+
+    @contextmanager
+    def searching(self) -> Iterator[Connection]:
+        """Like `reading`, of the replica where there is one: for products, which may be some moments old."""
+        with self.replica.reading(_PATIENCE) as connection:
             yield connection
 
     def embedder(self, connection: Connection) -> Embedder:

@@ -9,7 +9,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 from sqlalchemy import Connection
 
-from app.cli.database import reading, settings
+from app.cli.database import searching, settings
 from app.cli.output import console, money, print_json, table, to_json
 from app.cmp.text import clean
 from app.core.config import Settings
@@ -28,7 +28,7 @@ class UnknownProductError(DiscoveryNodeError):
 def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> None:
     """Prints the best hits."""
     found = settings()
-    with reading(found) as connection:
+    with searching(found) as connection:
         hits = find(connection, generations.query_embedder(connection, found), query, filters, limit)
         names = organizations.names(connection, {hit.organization for hit in hits})
         why = "" if hits or as_json else _why_nothing(connection, found, filters)
@@ -42,7 +42,7 @@ def search(query: str, filters: SearchFilters, limit: int, *, as_json: bool) -> 
 
 def product(urn: str, *, as_json: bool) -> None:
     """Prints a product as JSON-LD. Raises `UnknownProductError`, or `ProductDeletedError`."""
-    with reading(settings()) as connection:
+    with searching(settings()) as connection:
         found = products.get(connection, urn)
     if found is None:
         raise UnknownProductError(

@@ -12,7 +12,7 @@ from app.core.config import Settings, get_settings
 from app.core.errors import DiscoveryNodeError
 from app.core.logging import configure_logging
 from app.db import embedded, schema
-from app.db.session import LiveDatabase, connect
+from app.db.session import LiveDatabase, connect, connect_to_read
 
 log = structlog.get_logger()
 
@@ -50,6 +50,17 @@ def reading(settings: Settings) -> Iterator[Connection]:
     database = opened(settings)
     with database_errors(), database.transaction() as connection:
         yield connection
+
+
+@contextmanager
+def searching(settings: Settings) -> Iterator[Connection]:
+    """Like `reading`, of the replica where there is one."""
+    if settings.database_read_url is None:
+        with reading(settings) as connection:
+            yield connection
+    else:
+        with database_errors(), connect_to_read(settings).transaction() as connection:
+            yield connection
 
 
 @contextmanager

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True)
 
     database_url: SecretStr | None = None
+    database_read_url: SecretStr | None = None
     data_dir: Path = Path("data")
     ingestion_config_path: Path = Path("ingestion.yaml")
     log_level: LogLevel = "info"
@@ -103,6 +104,12 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _a_replica_is_of_something(self) -> Self:
+        if self.database_read_url is not None and self.database_url is None:
+            raise ValueError("DATABASE_READ_URL is a replica of DATABASE_URL, which is not set")
+        return self
 
     @model_validator(mode="after")
     def _pinecone_is_complete(self) -> Self:

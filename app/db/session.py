@@ -51,7 +51,9 @@ class LiveDatabase:
 
     concurrent = True
 
-    def __init__(self, url: str, *, patience: int | None = None, connections: int | None = None) -> None:
+    def __init__(
+        self, url: str, *, patience: int | None = None, connections: int | None = None, name: str = "DATABASE_URL"
+    ) -> None:
         """With `patience` nobody waits longer than so many seconds for a server that does not answer, and no connection
         is kept: for who only looks now and then. As many threads as there are `connections` get one each, and keep it
         open for the next."""
@@ -65,7 +67,7 @@ class LiveDatabase:
             self.engine = create_engine(url, connect_args=arguments, hide_parameters=True, **pool)
         except ArgumentError as error:
             raise ConfigurationError(
-                "DATABASE_URL is not a database URL", remedy="Write postgresql+psycopg://user:password@host:5432/name."
+                f"{name} is not a database URL", remedy="Write postgresql+psycopg://user:password@host:5432/name."
             ) from error
         event.listen(self.engine, "do_connect", _name_connection)
 
@@ -122,6 +124,14 @@ def connect(settings: Settings, *, patience: int | None = None, connections: int
     else:
         url = with_driver(settings.database_url.get_secret_value())
     return LiveDatabase(url, patience=patience, connections=connections)
+
+
+def connect_to_read(settings: Settings, *, connections: int | None = None) -> LiveDatabase:
+    """The replica of `DATABASE_READ_URL`, which may be some moments behind; without one the database itself."""
+    if settings.database_read_url is None:
+        return connect(settings, connections=connections)
+    url = with_driver(settings.database_read_url.get_secret_value())
+    return LiveDatabase(url, connections=connections, name="DATABASE_READ_URL")
 
 
 def with_driver(url: str) -> str:
@@ -199,7 +209,7 @@ def _connected(engine: Engine) -> Iterator[Connection]:
     except OperationalError as error:
         raise DatabaseUnavailableError(
             f"PostgreSQL at {engine.url.render_as_string(hide_password=True)} does not answer: {_reason(error)}",
-            remedy="Start it, or correct DATABASE_URL; without that variable the node brings its own.",
+            remedy="Start it, or correct DATABASE_URL (DATABASE_READ_URL); without them the node brings its own.",
         ) from error
     with connection:
         yield connection

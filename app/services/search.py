@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from app.cmp.text import clean, cut_bytes
 from app.cmp.urns import normalize_organization_urn
 from app.core.errors import ConfigurationError
 from app.services.generations import live_generation, searched_generation
-from app.vectors.embedders import Embedder, EmbeddingUnavailableError
+from app.vectors.embedders import Embedder, EmbedderIdentity, EmbeddingUnavailableError
 from app.vectors.fusion import reciprocal_rank_fusion
 from app.vectors.indexes.base import Condition, Filters
 
@@ -27,6 +28,9 @@ DEPTH = 200
 
 MAX_QUERY_BYTES = 1000
 """What lies beyond is not searched for: PostgreSQL takes words of 2 kB, the embedder 256 tokens."""
+
+QUERY_VECTORS = 4096
+"""Vectors of queries that are kept, the latest asked for: of the local model some 6 MB."""
 
 SHOWN_DESCRIPTION = 500
 """Characters of a product's description that a hit has; the product itself has it whole."""
@@ -190,11 +194,15 @@ def _brand_ids(connection: Connection, brand: str) -> list[int]:
 
 def _category_ids(connection: Connection, category: str) -> list[int]:
     """The categories whose path holds the filter's as whole parts: itself, wherever it stands, and all below."""
-    within = f"{SEPARATOR}{normalize_path(category) or ''}{SEPARATOR}"
+    path = normalize_path(category) or ""
     return list(
         connection.execute(
-            text("SELECT id FROM categories WHERE position(lower(:within) IN lower(:gap || path || :gap)) > 0"),
-            {"within": within, "gap": SEPARATOR},
+            text("""
+                SELECT id FROM categories
+                WHERE string_to_array(lower(path), ' > ') @> string_to_array(lower(:path), :gap)
+                    AND position(lower(:within) IN lower(:gap || path || :gap)) > 0
+                """),
+            {"path": path, "within": f"{SEPARATOR}{path}{SEPARATOR}", "gap": SEPARATOR},
         ).scalars()
     )
 
@@ -243,12 +251,22 @@ def _ranked(
 
 def _query_vector(embedder: Embedder, query: str) -> NDArray[np.float32] | None:
     """None when the model takes no such query."""
+    vector, refused = _embedded(embedder, embedder.identity, query)  # type: ignore[arg-type] # by identity, all hash
+    if refused is not None:
+        log.warning("the query is refused: searching by words alone", error=refused)
+    return vector
+
+
+@lru_cache(maxsize=QUERY_VECTORS)
+def _embedded(
+    embedder: Embedder, _identity: EmbedderIdentity, query: str
+) -> tuple[NDArray[np.float32] | None, str | None]:
+    """The query's vector, or why it has none. A model that changes under its name is another identity."""
     embedded = embedder.embed([query])
     if embedded.refused:
-        log.warning("the query is refused: searching by words alone", error=embedded.refused[0])
-        return None
-    vector: NDArray[np.float32] = embedded.vectors[0]
-    return vector
+        return None, embedded.refused[0]
+    embedded.vectors.setflags(write=False)
+    return embedded.vectors[0], None
 
 
 def _hits(connection: Connection, scope: _Scope, scored: Sequence[tuple[int, float]]) -> list[SearchHit]:

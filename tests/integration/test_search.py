@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import Any
 
@@ -324,3 +324,17 @@ def test_a_query_of_another_model_is_an_error(shop):
 
     with pytest.raises(OtherModelError), shop.node.database.transaction() as connection:
         search(connection, HashEmbedder(model="better"), "lamp")
+
+
+def test_a_query_is_embedded_once_and_finds_what_was_merged_since(shop):
+    shop.publish([product(1)], [])
+    shop.skus("a lamp that nobody asked for before")
+    shop.publish([product(1), product(2, brand={"name": "Newcomer"}, category="Lights > New")], [])
+
+    assert len(shop.skus("a lamp that nobody asked for before")) == 2
+    assert shop.embedder.texts.count("a lamp that nobody asked for before") == 1
+    assert shop.skus("lamp", brand="newcomer", category="new") == ["SKU-2"]
+
+    shop.embedder.identity = replace(shop.embedder.identity, weights="1" * 64)
+    with pytest.raises(OtherModelError):
+        shop.skus("a lamp that nobody asked for before")

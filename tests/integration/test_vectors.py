@@ -303,7 +303,7 @@ def test_search_goes_by_words_where_a_service_gives_no_vector(node, publish, dat
         node.configure({"name": "acme", "registry": "publisher/registry.json"})
         publish(product(1), product(2, name="Chandelier"), product(3, name="Chandelier, a small lamp"))
         node.run(steps=["vector"])
-        assert len(node.found("chandelier")) == 3
+        assert len(node.found("a chandelier")) == 3
 
         service.refused = "chandelier"
         assert found_by_words(node, "chandelier") == ["Chandelier", "Chandelier, a small lamp"]

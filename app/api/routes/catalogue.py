@@ -36,7 +36,7 @@ class BrandParameters(Part):
 def categories(request: Request, wanted: Annotated[CategoryParameters, Query()], _caller: Reader) -> Response:
     """Categories by path, each with the number of products in it and below."""
     after = cursors.decode(wanted.page_token)
-    with node_of(request).reading() as connection:
+    with node_of(request).searching() as connection:
         found = browse.categories(connection, within=wanted.within, after=after, limit=wanted.limit)
     documents = [
         without_none({"path": each.path, "name": each.name, "parent": each.parent, "products": each.products})
@@ -50,7 +50,7 @@ def categories(request: Request, wanted: Annotated[CategoryParameters, Query()],
 def brands(request: Request, wanted: Annotated[BrandParameters, Query()], _caller: Reader) -> Response:
     """Brands, each with its organization and the number of its products."""
     after = cursors.decode_number(wanted.page_token)
-    with node_of(request).reading() as connection:
+    with node_of(request).searching() as connection:
         found = browse.brands(connection, organization=wanted.organization, after=after, limit=wanted.limit)
     documents = [_brand(brand) for _, brand in found]
     last = found[-1][0] if found else 0
@@ -62,7 +62,7 @@ def brands(request: Request, wanted: Annotated[BrandParameters, Query()], _calle
 def organizations(request: Request, wanted: Annotated[Part, Query()], _caller: Reader) -> Response:
     """Who sells, each with the number of products and offers of their feed."""
     after = cursors.decode(wanted.page_token)
-    with node_of(request).reading() as connection:
+    with node_of(request).searching() as connection:
         found = browse.organizations(connection, after=after, limit=wanted.limit)
     documents = [_organization(each) for each in found]
     last = found[-1].urn if found else ""
@@ -74,7 +74,7 @@ def organizations(request: Request, wanted: Annotated[Part, Query()], _caller: R
 def organization(request: Request, urn: str, _caller: Reader) -> Response:
     """An organization with its brands, its categories, and how well its feed is read."""
     known_as = normalize_organization_urn(urn)
-    with node_of(request).reading() as connection:
+    with node_of(request).searching() as connection:
         found = browse.organization(connection, known_as) if known_as else None
         if found is None:
             raise Problem(404, "no-such-organization", "There is no organization of this URN")

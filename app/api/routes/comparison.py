@@ -34,7 +34,7 @@ def comparison(request: Request, wanted: Annotated[ComparisonParameters, Query()
     urns = list(dict.fromkeys(wanted.urn))
     if len(urns) < 2:
         raise WrongParameter("urn", "names only one product")
-    with node_of(request).reading() as connection:
+    with node_of(request).searching() as connection:
         try:
             found = products.get_all(connection, urns)
         except ProductDeletedError as error:

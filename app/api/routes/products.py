@@ -29,14 +29,14 @@ def search(request: Request, wanted: Annotated[SearchParameters, Query()], _call
     node, filters = node_of(request), wanted.filters()
     if wanted.page_token is None:
         page = SearchPage(page_tokens.search_digest(wanted.q, filters), filters, [])
-        with node.reading() as connection:
+        with node.searching() as connection:
             embedder = node.embedder(connection)
             hits, ranking = first_page(connection, embedder, wanted.q, search_filters(filters), wanted.limit)
         page.products = [product for product, _ in ranking]
     else:
         page = _continued(node, wanted, filters)
         part = page.products[page.shown : page.shown + wanted.limit]
-        with node.reading() as connection:
+        with node.searching() as connection:
             hits = further_page(connection, search_filters(page.filters), part)
     explained = wanted.explain and wanted.page_token is None
     document = {"products": [hit_document(hit, explained=explained) for hit in hits]}
@@ -46,7 +46,7 @@ def search(request: Request, wanted: Annotated[SearchParameters, Query()], _call
 @router.get("/products/{urn:path}", responses=answers(ProductShape))
 def product(request: Request, urn: str, _caller: Reader) -> Response:
     """A product as its publisher describes it, with its group and variants, and the offers of all who sell it."""
-    with node_of(request).reading() as connection:
+    with node_of(request).searching() as connection:
         try:
             found = None if is_hostile(urn) else catalogue.get(connection, urn)
         except ProductDeletedError as error:

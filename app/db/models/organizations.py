@@ -70,6 +70,8 @@ class Brand(Base):
             unique=True,
             postgresql_where=text("origin = 'feed'"),
         ),
+        Index("ix_brands_name", text("lower(name)")),
+        Index("ix_brands_urn", "urn"),
     )
 
     id: Mapped[PrimaryKey]
@@ -86,6 +88,9 @@ class Category(Base):
     """A breadcrumb path such as `Electronics > Audio`, or the slug of a registry entry."""
 
     __tablename__ = "categories"
+    __table_args__ = (
+        Index("ix_categories_parts", text("string_to_array(lower(path), ' > ')"), postgresql_using="gin"),
+    )
 
     id: Mapped[PrimaryKey]
     path: Mapped[Identifier] = mapped_column(unique=True)
