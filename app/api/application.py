@@ -12,7 +12,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from app.api import openapi, problems
+from app.api import agents, openapi, problems
 from app.api.guard import Guard
 from app.api.negotiation import Page
 from app.api.node import ApiNode
@@ -61,6 +61,7 @@ def create_app(
     app.state.node = node
     for router in _ROUTERS:
         app.include_router(router)
+    agents.install(app, node)
     problems.install(app)
     openapi.install(app)
     if settings.cors_origins:
@@ -76,7 +77,8 @@ def create_app(
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    yield
+    async with agents.running(app):
+        yield
     node: ApiNode = app.state.node
     node.limiter.close()
     node.database.engine.dispose()

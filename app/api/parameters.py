@@ -1,41 +1,16 @@
 """What searches are asked with: parameters, and the protocol's filter object, into one typed value."""
 
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.api.problems import Problem, WrongParameter
-from app.cmp.currencies import CURRENCIES
-from app.cmp.limits import MAX_PRICE
-from app.cmp.text import clean
-from app.cmp.urns import normalize_organization_urn
-from app.services.search import SearchFilters
+from app.services.filters import Filter
 
 MAX_QUERY = 1000
 MAX_FILTER = 4000
-MAX_NAME = 1024
 MAX_PAGE_TOKEN = 8000
 MAX_LIMIT = 100
-
-
-def _currency(text: str) -> str:
-    code = text.strip().upper()
-    if code not in CURRENCIES:
-        raise ValueError("is not an ISO 4217 code, such as EUR")
-    return code
-
-
-def _organization(text: str) -> str:
-    urn = normalize_organization_urn(text)
-    if urn is None:
-        raise ValueError("is not an organization's URN, such as urn:cmp:org:…")
-    return urn
-
-
-Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(clean)]
-OrganizationUrn = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_organization)]
-_Price = Annotated[Decimal, Field(ge=0, le=MAX_PRICE, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -47,25 +22,6 @@ class Part(BaseModel):
     page_token: str | None = Field(
         None, alias="pageToken", max_length=4000, description="The `nextPageToken` of the page before."
     )
-
-
-class Filter(BaseModel):
-    """What a product must be. One offer must pass all of price, currency and stock."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    brand: Name | None = Field(None, description="A brand's name or URN.")
-    category: Name | None = Field(None, description="A category's path, or a part of one, with all below it.")
-    min_price: _Price | None = Field(None, description="At least this.")
-    max_price: _Price | None = Field(None, description="At most this.")
-    currency: Annotated[str, Field(max_length=16), AfterValidator(_currency)] | None = Field(
-        None, description="Offers in this currency, by its ISO 4217 code."
-    )
-    in_stock: bool | None = Field(None, description="Whether it must be in stock.")
-    organization: OrganizationUrn | None = Field(None, description="The URN of who sells it.")
-
-    def given(self) -> dict[str, Any]:
-        return self.model_dump(include=set(Filter.model_fields), exclude_none=True)
 
 
 class SearchParameters(Filter):
@@ -91,12 +47,6 @@ class SearchParameters(Filter):
         if low is not None and high is not None and low > high:
             raise WrongParameter("min_price", "is greater than max_price")
         return listed
-
-
-def search_filters(given: dict[str, Any]) -> SearchFilters:
-    """Filters as the search takes them."""
-    typed = Filter.model_validate(given).given()
-    return SearchFilters(**{**typed, "in_stock": bool(typed.get("in_stock"))})
 
 
 def _read(text: str) -> Filter:

@@ -211,6 +211,14 @@ def up(
 
 
 @application.command()
+def mcp() -> None:
+    """Answer a desktop assistant over standard input and output (MCP)."""
+    from app.cli.mcp import serve
+
+    serve()
+
+
+@application.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Who may ask; without it API_HOST, else this machine.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Where; without it API_PORT, else 8000.")] = None,

@@ -120,3 +120,15 @@ def categories_of(connection: Connection, organization_id: int) -> list[str]:
         {"organization": organization_id},
     )
     return list(rows.scalars())
+
+
+def totals(connection: Connection) -> dict[str, int]:
+    """How much is live."""
+    row = connection.execute(
+        text("""
+            SELECT coalesce(sum(live_products), 0) AS products, coalesce(sum(live_offers), 0) AS offers,
+                count(*) FILTER (WHERE live_products > 0) AS organizations
+            FROM feeds
+            """)
+    ).one()
+    return {name: int(value) for name, value in row._mapping.items()}

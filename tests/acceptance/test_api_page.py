@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.api.application import create_app
-from app.api.parameters import Filter
 from app.core.config import Settings
+from app.services.filters import Filter
 from tests.acceptance.conftest import ROOT, CommandLine
 from tests.support.services import Services, environment, until
 

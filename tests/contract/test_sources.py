@@ -21,6 +21,7 @@ from app.ingestors.sources.base import MEMORY_BYTES, BaseSource
 from app.ingestors.sources.factory import SourceConfig, SourceFactory
 from app.ingestors.sources.local import LocalSource
 from tests.support.ftp import FtpServer
+from tests.support.services import until
 from tests.support.store import ACCESS_KEY, SECRET_KEY, ObjectStore
 from tests.support.web import Site, WebServer
 
@@ -207,6 +208,7 @@ def test_a_version_is_told_without_the_document(
     with source.open(path) as document:
         validators = document.validators
     if isinstance(server, WebServer):
+        until(lambda: server.sent > 100_000)  # it is counted after it was sent
         server.forget()
     elif server is not None:
         server.commands.clear()

@@ -11,12 +11,13 @@ from app.api.authentication import Reader
 from app.api.negotiation import SCHEMA_ORG, answer
 from app.api.node import node_of
 from app.api.openapi import answers
-from app.api.parameters import Name, OrganizationUrn, Part
+from app.api.parameters import Part
 from app.api.problems import Problem
 from app.api.schemas import BrandPage, CategoryPage, OrganizationPage, OrganizationShape
 from app.cmp.urns import normalize_organization_urn
 from app.services import browse, issues
 from app.services.browse import BrandCount, OrganizationCount
+from app.services.filters import Name, OrganizationUrn
 from app.services.products import without_none
 
 router = APIRouter(tags=["catalogue"])

@@ -10,11 +10,11 @@ from app.api.authentication import Reader
 from app.api.negotiation import SCHEMA_ORG, answer
 from app.api.node import node_of
 from app.api.openapi import answers
-from app.api.parameters import Name
 from app.api.problems import Problem, WrongParameter
 from app.api.schemas import ComparisonShape
 from app.services import products
 from app.services.comparison import compare
+from app.services.filters import Name
 from app.services.products import ProductDeletedError
 
 router = APIRouter(tags=["products"])

@@ -14,10 +14,11 @@ from app.api.authentication import Reader
 from app.api.negotiation import CSV, NDJSON, Writer, answer, encoded
 from app.api.node import node_of
 from app.api.openapi import answers
-from app.api.parameters import OrganizationUrn, Part
+from app.api.parameters import Part
 from app.api.schemas import IssueList
 from app.cmp.codes import CODES
 from app.services import issues as service
+from app.services.filters import OrganizationUrn
 from app.services.issues import IssueFilter
 
 router = APIRouter(tags=["issues"])

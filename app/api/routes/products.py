@@ -12,11 +12,12 @@ from app.api.negotiation import SCHEMA_ORG, answer
 from app.api.node import ApiNode, node_of
 from app.api.openapi import answers
 from app.api.page_tokens import SearchPage
-from app.api.parameters import SearchParameters, search_filters
+from app.api.parameters import SearchParameters
 from app.api.problems import Problem, WrongParameter
 from app.api.schemas import ProductPage, ProductShape
 from app.cmp.text import is_hostile
 from app.services import products as catalogue
+from app.services.filters import search_filters
 from app.services.products import ProductDeletedError
 from app.services.search import first_page, further_page
 

@@ -13,7 +13,7 @@ from app.api.authentication import Admin, Caller, Reader
 from app.api.negotiation import answer
 from app.api.node import node_of
 from app.api.openapi import NEEDS_ADMIN, answers
-from app.api.parameters import Name, OrganizationUrn, Part
+from app.api.parameters import Part
 from app.api.problems import Problem, WrongParameter
 from app.api.schemas import IngestorList, RunPage, RunShape, StartShape
 from app.cmp.text import is_hostile
@@ -21,6 +21,7 @@ from app.ingestors.manager import IngestorManager
 from app.ingestors.reports import IngestorInfo
 from app.net.urls import shown
 from app.services import runs as ledger
+from app.services.filters import Name, OrganizationUrn
 from app.services.products import without_none
 from app.services.runs import RunFilter
 
