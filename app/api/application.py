@@ -13,11 +13,13 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app.api import agents, openapi, problems
+from app.api.console import PAGES
+from app.api.console import routes as console
 from app.api.guard import Guard
 from app.api.negotiation import Page
 from app.api.node import ApiNode
 from app.api.rates import RateLimiter
-from app.api.routes import catalogue, comparison, issues, operations, products, runs, validation
+from app.api.routes import catalogue, comparison, issues, operations, products, runs, system, validation
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect, connect_to_read
 
@@ -26,7 +28,7 @@ THREADS = 8
 
 _ROUTERS = (
     products.router, comparison.router, catalogue.router, runs.router, issues.router, validation.router,
-    operations.router,
+    operations.router, system.router, console.router,
 )  # fmt: skip
 _DESCRIPTION = """
 The discovery API of the Commerce Mesh Protocol: search, products, who sells them, and how well their feeds are read.
@@ -48,7 +50,7 @@ def create_app(
         database=database,
         replica=connect_to_read(settings, connections=THREADS) if has_replica else database,
         limiter=RateLimiter(redis_url if settings.api_rate_limit or settings.api_key_rate_limit else None),
-        pages=pages or {},
+        pages=PAGES if pages is None else pages,
     )
     app = FastAPI(
         title="Discovery node",

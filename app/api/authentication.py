@@ -7,10 +7,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
+from app.api.console import session
 from app.api.node import ApiNode, node_of
 from app.api.problems import Problem
 from app.services import keys
 from app.services.keys import ApiKey, KeyRefusedError
+
+_SAFE = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Caller:
 
     address: str
     key: ApiKey | None = None
+    is_session: bool = False  # whether a cookie brought the key: then forms have to show that they are ours
 
     @property
     def is_admin(self) -> bool:
@@ -32,7 +36,7 @@ def caller(request: Request) -> Caller:
     presented = presented_key(request)
     if presented is None:
         _limit(node, f"address:{address}", node.settings.api_rate_limit)
-        return Caller(address)
+        return Caller(address, _signed_in(request), is_session=True)
     if presented not in node.known_keys:  # so that guessing keys is limited
         _limit(node, f"address:{address}", node.settings.api_rate_limit)
     try:
@@ -43,6 +47,14 @@ def caller(request: Request) -> Caller:
     node.known_keys.add(presented)
     _limit(node, f"key:{key.id}", node.settings.api_key_rate_limit)
     return Caller(address, key)
+
+
+def _signed_in(request: Request) -> ApiKey | None:
+    """The key that the sender signed in with, as long as it is good."""
+    if (key_id := session.key_id(request)) is None:
+        return None
+    with node_of(request).database.transaction() as connection:
+        return keys.find_valid(connection, key_id)
 
 
 def _source(request: Request) -> str:
@@ -70,10 +82,10 @@ def presented_key(request: Request) -> str | None:
 
 async def found_caller(request: Request) -> Caller:
     """The same for the event loop: in a thread where something is to be waited for."""
-    node = node_of(request)
-    if node.limiter.is_local and "authorization" not in request.headers:
-        return caller(request)
-    return await run_in_threadpool(caller, request)
+    is_quick = node_of(request).limiter.is_local and not {"authorization", "cookie"} & set(request.headers)
+    found = caller(request) if is_quick else await run_in_threadpool(caller, request)
+    request.state.caller = found
+    return found
 
 
 async def reader(request: Request) -> Caller:
@@ -93,6 +105,10 @@ async def admin(request: Request) -> Caller:
         raise Problem(
             403, "scope", f"The key {found.key.id} is for reading", remedy="`discovery-node keys create --scope admin`."
         )
+    if found.is_session and request.method not in _SAFE:
+        form = await request.form(max_files=0, max_fields=10)
+        if session.is_forged(request, form.get("csrf")):
+            raise Problem(403, "forged", "This form is not of this session", remedy="Open the page again.")
     return found
 
 

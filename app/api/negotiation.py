@@ -26,6 +26,12 @@ Page = Callable[[Request, Any], str]
 Writer = Callable[[Any], bytes]
 """Writes a document in another form than JSON."""
 
+PAGE_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' https: http:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+}
+"""Of pages: own files, and pictures that feeds name."""
+
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -78,18 +84,25 @@ def answer(
     media_type = chosen(request.headers.get("accept"), offered)
     if media_type is None:
         raise NotAcceptable(offered)
+    headers = dict(headers or {})
     if media_type == HTML and render:
         body = render(request, document).encode()
+        headers = {**PAGE_HEADERS, **headers}
     elif writers and media_type in writers:
         body = writers[media_type](document)
     else:
         body = encoded({"@context": context, **document} if media_type == LD_JSON else document)
-    return _conditional(request, body, media_type, status, dict(headers or {}))
+    return _conditional(request, body, media_type, status, headers)
+
+
+def page_response(html: str, status: int = 200) -> Response:
+    """A page that depends on who asks, and is kept nowhere."""
+    return Response(html, status, {**PAGE_HEADERS, "Cache-Control": "no-store"}, HTML)
 
 
 def _conditional(request: Request, body: bytes, media_type: str, status: int, headers: dict[str, str]) -> Response:
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Vary": "Accept, Authorization", "Cache-Control": "no-cache", **headers}
+    headers = {"ETag": etag, "Vary": "Accept, Authorization, Cookie", "Cache-Control": "no-cache", **headers}
     if status == 200 and _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, status, headers, media_type)

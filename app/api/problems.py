@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.headers import SECURITY_HEADERS
-from app.api.negotiation import HTML, JSON, LD_JSON, NotAcceptable, chosen, encoded, page_named
+from app.api.negotiation import HTML, JSON, LD_JSON, PAGE_HEADERS, NotAcceptable, chosen, encoded, page_named
 from app.core.errors import DiscoveryNodeError
 from app.db.session import DatabaseFailedError, is_away
 
@@ -74,11 +74,11 @@ class WrongParameter(Problem):
 
 def respond(request: Request, problem: Problem) -> Response:
     """The problem in the form the client likes best: a page, where there is one for problems, or a document."""
-    headers = {"Cache-Control": "no-store", "Vary": "Accept, Authorization", **problem.headers}
+    headers = {"Cache-Control": "no-store", "Vary": "Accept, Authorization, Cookie", **problem.headers}
     page = page_named(request, "problem")
     offered = [JSON, LD_JSON, *([HTML] if page else [])]
     if page and chosen(request.headers.get("accept"), offered) == HTML:
-        return Response(page(request, problem.document), problem.status, headers, HTML)
+        return Response(page(request, problem.document), problem.status, {**PAGE_HEADERS, **headers}, HTML)
     return Response(encoded(problem.document), problem.status, headers, PROBLEM_JSON)
 
 

@@ -142,3 +142,11 @@ class ValidationShape(Shape):
     valid: bool
     counts: dict[str, int]
     issues: list[IssueShape]
+
+
+class SystemShape(Shape):
+    workers: list[Shape]
+    schedules: list[Shape]
+    queue: dict[str, float | int | None]
+    feeds: list[Shape]
+    index: list[Shape]

@@ -84,6 +84,13 @@ def verify(connection: Connection, presented: str) -> ApiKey:
     return key
 
 
+def find_valid(connection: Connection, key_id: str) -> ApiKey | None:
+    """The key of that id, unless it is revoked or expired."""
+    row = connection.execute(text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id"), {"id": key_id}).one_or_none()  # noqa: S608 - this module's own columns
+    key = _told(row) if row else None
+    return key if key and key.state(datetime.now(UTC)) == "valid" else None
+
+
 def listed(connection: Connection) -> list[ApiKey]:
     """All keys, the oldest first."""
     rows = connection.execute(text(f"SELECT {_COLUMNS} FROM api_keys ORDER BY created_at, id"))  # noqa: S608 - this module's own columns

@@ -28,7 +28,7 @@ _CHECKS = [
 _LISTED = {
     "/products", "/products/{urn}", "/compare", "/categories", "/brands", "/organizations", "/organizations/{urn}",
     "/runs", "/runs/{run}", "/runs/{run}/release", "/ingestors", "/ingestors/{name}/runs", "/issues", "/validate",
-    "/livez", "/readyz", "/metrics",
+    "/livez", "/readyz", "/metrics", "/system",
 }  # fmt: skip
 _ASKED_FOR_MORE = {"/products", "/compare", "/categories", "/brands", "/organizations", "/runs", "/issues"}
 

@@ -165,7 +165,8 @@ def test_forms_are_negotiated(shop: Api) -> None:
         return shop.get("/products", params={"limit": 1}, headers={"Accept": accept}).headers["content-type"]
 
     assert form("application/json") == "application/json"
-    assert form("text/html, application/json;q=0.5") == "application/json"  # there is no page for it yet
+    assert form("text/html, application/json;q=0.5") == "text/html; charset=utf-8"
+    assert form("text/html;q=0.5, application/json") == "application/json"
     assert form("application/*;q=0.1, application/json;q=0.05") == "application/ld+json"
     assert form("*/*") == "application/ld+json"
     problem = shop.problem(406, "GET", "/products", headers={"Accept": "image/png"})

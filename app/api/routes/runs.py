@@ -113,7 +113,7 @@ def start(request: Request, name: str, _caller: Admin) -> Response:
 
 def _started(request: Request, start: UUID) -> Response:
     place = f"/runs?start={start}"
-    return answer(request, {"start": start, "runs": place}, status=202, headers={"Location": place})
+    return answer(request, {"start": start, "runs": place}, page="started", status=202, headers={"Location": place})
 
 
 def _before(token: str | None) -> tuple[datetime, UUID] | None:

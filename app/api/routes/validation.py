@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, File, Form, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -68,13 +68,27 @@ def validation(
 ) -> Response:  # fmt: skip
     """Tell what is wrong with a registry, a feed or a shard: the one that is sent, or the one at a URL. Nothing is
     stored."""
-    if (wanted.url is None) == (not content):
+    return answer_validated(request, caller, wanted.url, content)
+
+
+@router.post("/validate/form", include_in_schema=False)
+def validation_of_form(
+    request: Request, caller: Reader, url: Annotated[str, Form(max_length=2048)] = "",
+    file: Annotated[bytes, File()] = b"",
+) -> Response:  # fmt: skip
+    """The same for the console's form."""
+    return answer_validated(request, caller, url.strip() or None, file)
+
+
+def answer_validated(request: Request, caller: Caller, url: str | None, content: bytes) -> Response:
+    """What is wrong with a document that was sent, or is at a URL."""
+    if (url is None) == (not content):
         raise WrongParameter("url", "name a URL, or send a document: the one or the other")
     if not _AT_ONCE.acquire(blocking=False):
         raise Problem(503, "busy", "Other documents are being validated", headers={"Retry-After": "10"})
     settings = _modest(node_of(request).settings, caller)
     try:
-        report = validate_content(content, settings) if wanted.url is None else _of_web(wanted.url, settings)
+        report = validate_content(content, settings) if url is None else _of_web(url, settings)
     finally:
         _AT_ONCE.release()
     document = {"kind": report.kind, **report.as_dict()}

@@ -1,0 +1,131 @@
+"""Documents as HTML."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from app.api.console import session
+from app.api.console.plots import history
+from app.api.negotiation import Page, encoded
+from app.api.problems import Problem
+from app.cmp.text import clean
+from app.services.filters import Filter
+
+_templates = Environment(
+    loader=PackageLoader("app.api.console"),
+    autoescape=select_autoescape(),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def _page(template: str) -> Page:
+    """Renders the template with the document as `document`, and what every page has."""
+
+    def render(request: Request, document: Any) -> str:
+        return _templates.get_template(f"{template}.html").render(
+            document=document,
+            request=request,
+            parameters=defaultdict(str, request.query_params),
+            is_admin=session.is_admin(request),
+            csrf=session.csrf_token(request),
+        )
+
+    return render
+
+
+def _operating(template: str) -> Page:
+    """A page for those alone who run the node."""
+    render = _page(template)
+
+    def for_operators(request: Request, document: Any) -> str:
+        if not session.is_admin(request):
+            raise Problem(401, "sign-in", "This page is for who runs the node", remedy="Sign in with an admin key.")
+        return render(request, document)
+
+    return for_operators
+
+
+def _link(url: object) -> str:
+    """A URL of a feed that a page may link to; empty for one that it must not."""
+    return url if isinstance(url, str) and url.lower().startswith(("https://", "http://")) else ""
+
+
+def _pictures(image: object) -> list[str]:
+    """The URLs of an `image` of schema.org: one, several, or objects that hold one."""
+    listed = image if isinstance(image, list) else [image]
+    found = (each.get("url") or each.get("contentUrl") if isinstance(each, Mapping) else each for each in listed)
+    return [link for each in found if (link := _link(each))]
+
+
+def _named(thing: object) -> str:
+    """What a thing of schema.org is called, if it is called anything."""
+    if isinstance(thing, Mapping):
+        thing = thing.get("name")
+    return clean(str(thing)) if thing else ""
+
+
+def _money(offer: Mapping[str, Any] | None) -> str:
+    if not offer or offer.get("price") is None:
+        return ""
+    return f"{offer['price']} {offer.get('priceCurrency') or ''}".strip()
+
+
+def _availability(offer: Mapping[str, Any] | None) -> str:
+    return str((offer or {}).get("availability") or "").rpartition("/")[2]
+
+
+def _pretty(document: object) -> str:
+    return json.dumps(json.loads(encoded(document)), indent=2, ensure_ascii=False)
+
+
+def _time(value: object) -> str:
+    """A time as people read it, in UTC; nothing for no time."""
+    if not isinstance(value, datetime):
+        return ""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _by_code(issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Issues by code, in the order in which the codes come first."""
+    grouped: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for issue in issues:
+        grouped[issue["code"]].append(issue)
+    return [
+        {
+            "code": code,
+            "severity": each[0]["severity"],
+            "hint": each[0]["hint"],
+            "places": sum(issue.get("count") or 1 for issue in each),
+            "issues": each,
+        }
+        for code, each in grouped.items()
+    ]
+
+
+_templates.filters |= {
+    "link": _link, "pictures": _pictures, "named": _named, "money": _money, "availability": _availability,
+    "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
+}  # fmt: skip
+_templates.globals["filter_names"] = list(Filter.model_fields)
+
+PAGES: Mapping[str, Page] = {
+    **{
+        name: _page(name)
+        for name in (
+            "search", "product", "compare", "categories", "brands", "organizations", "organization", "issues",
+            "validation", "problem",
+        )
+    },
+    **{name: _operating(name) for name in ("runs", "run", "ingestors", "system", "started")},
+}  # fmt: skip
+"""By the names that routes use."""
+
+sign_in_page = _page("sign-in")
+validate_page = _page("validate")

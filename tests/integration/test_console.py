@@ -1,0 +1,208 @@
+"""Pages over the real server: what they show, whom they let in, and what of a hostile feed stays text."""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.api.console import session
+from app.ingestors.ingestion import STEPS
+from app.services import keys
+from tests.support.api import Api, api
+from tests.support.feeds import ORGANIZATION, FeedFolder, group, product, product_urn, variant
+from tests.support.nodes import Node
+
+PAGE = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture
+def served(node: Node, folder: FeedFolder) -> Iterator[Api]:
+    folder.publish(
+        [
+            product(1, name="Desk lamp"),
+            product(2, name=MARKUP, description=MARKUP, category=MARKUP, brand={"name": MARKUP},
+                    image="javascript:alert(3)", url="javascript:alert(4)", color=MARKUP,
+                    additionalProperty=[{"@type": "PropertyValue", "name": MARKUP, "value": MARKUP}]),
+            product(3, image="http://127.0.0.1:1/none.png"), {"@type": "Product", "name": MARKUP, "offers": MARKUP},
+            group(1), variant(4, 1), variant(5, 1),
+        ]
+    )  # fmt: skip
+    assert node.run(steps=STEPS)["status"] in ("success", "degraded")
+    with api(node.database, node.settings) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(served: Api) -> Iterator[httpx2.Client]:
+    """A browser in which an operator is signed in."""
+    with httpx2.Client(base_url=served.base_url, headers=PAGE) as browser:
+        answer = browser.post("/sign-in", data={"key": key_of(served)})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/runs")
+        yield browser
+
+
+def key_of(served: Api, scope: keys.Scope = "admin") -> str:
+    return served.key(scope)["Authorization"].removeprefix("Bearer ")
+
+
+def csrf_of(page: str) -> str:
+    (token,) = set(re.findall(r'name="csrf" value="(\w+)"', page))
+    return token
+
+
+def test_public_pages_show_what_their_documents_hold(served: Api) -> None:
+    places = [
+        "/products?q=lamp&explain=true&in_stock=true", f"/products/{product_urn(4)}", "/categories", "/brands",
+        f"/compare?urn={product_urn(1)}&urn={product_urn(4)}", "/organizations", f"/organizations/{ORGANIZATION}",
+        f"/issues?organization={ORGANIZATION}", "/validate", "/sign-in",
+    ]  # fmt: skip
+    for place in places:
+        answer = served.get(place, headers=PAGE)
+        assert answer.status_code == 200, place
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert "<h1>" in answer.text or "search" in answer.text
+        if "validate" not in place and "sign-in" not in place:
+            assert served.get(place).headers["content-type"] == "application/ld+json"
+    assert "Desk lamp" in served.get("/products?q=desk+lamp", headers=PAGE).text
+    assert product_urn(5) in served.get(f"/products/{product_urn(4)}", headers=PAGE).text.replace("%3A", ":")
+    assert served.get("/", headers=PAGE).headers["location"] == "/products"
+
+
+def test_a_problem_is_a_page_too(served: Api) -> None:
+    answer = served.get("/products/urn:none", headers=PAGE)
+    assert answer.status_code == 404
+    assert "There is no product of this URN" in answer.text
+    assert served.get("/static/../secrets", headers=PAGE).status_code == 404
+
+
+def test_markup_of_feeds_stays_text(served: Api, admin: httpx2.Client) -> None:
+    places = [
+        "/products?explain=true", f"/products/{product_urn(2)}", "/categories", "/brands", "/organizations",
+        f"/organizations/{ORGANIZATION}", f"/issues?organization={ORGANIZATION}", "/runs", f"/products?q={MARKUP}",
+        f"/compare?urn={product_urn(1)}&urn={product_urn(2)}",
+    ]  # fmt: skip
+    told = ""
+    for place in places:
+        page = admin.get(place).text
+        assert _live(page) == [], place
+        told += page
+    assert "&lt;script&gt;alert(1)" in told
+
+
+def test_operating_pages_are_for_who_signed_in(served: Api, admin: httpx2.Client) -> None:
+    (run,) = served.get("/runs").json()["runs"]
+    for place in ("/runs", f"/runs/{run['id']}", "/ingestors", "/system"):
+        refused = served.get(place, headers=PAGE)
+        assert refused.status_code == 401, place
+        assert 'href="/sign-in"' in refused.text
+        assert admin.get(place).status_code == 200, place
+    assert served.get("/system").status_code == 401
+    assert admin.get("/system", headers={"Accept": "application/json"}).json()["index"][0]["pending"] == 0
+
+
+def test_a_cookie_holds_no_key_and_ends_with_it(served: Api) -> None:
+    key = key_of(served)
+    with httpx2.Client(base_url=served.base_url, headers=PAGE) as browser:
+        told = browser.post("/sign-in", data={"key": key}).headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=strict"} <= {part.strip() for part in told.split(";")}
+        assert key.rpartition("_")[2] not in told
+        assert browser.get("/runs").status_code == 200
+        with served.database.transaction() as connection:
+            keys.revoke(connection, key.split("_")[1])
+        assert browser.get("/runs").status_code == 401
+
+
+def test_forged_and_old_cookies_open_nothing(served: Api, admin: httpx2.Client, monkeypatch) -> None:
+    value = admin.cookies[session.COOKIE]
+    for forged in ("", "x", value[:-4] + "AAAA", "A" + value[1:], value + "é"):
+        headers = {**PAGE, "Cookie": f"{session.COOKIE}={forged}".encode()}
+        assert served.get("/runs", headers=headers).status_code == 401, forged
+    ahead = time.time() + session.LASTS + 1
+    monkeypatch.setattr(session.time, "time", lambda: ahead)
+    assert admin.get("/runs").status_code == 401
+
+
+def test_a_wrong_key_signs_nobody_in(served: Api) -> None:
+    for wrong in ("cmp_000000000000_" + "x" * 43, "nothing"):
+        answer = served.post("/sign-in", data={"key": wrong}, headers=PAGE)
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+
+
+def test_a_form_of_elsewhere_starts_nothing(served: Api, admin: httpx2.Client) -> None:
+    (run,) = served.get("/runs").json()["runs"]
+    for place in ("/ingestors/acme/runs", f"/runs/{run['id']}/release", "/sign-out"):
+        for data in ({}, {"csrf": "0" * 64}, {"csrf": "é"}):
+            assert admin.post(place, data=data).status_code == 403, place
+    own = csrf_of(admin.get("/ingestors").text) if "csrf" in admin.get("/ingestors").text else ""
+    assert admin.post("/ingestors/none/runs", data={"csrf": own}).status_code == 404
+    assert admin.post(f"/runs/{run['id']}/release", data={"csrf": own}).status_code == 409
+    assert admin.post("/sign-out", data={"csrf": own}).status_code == 303
+    assert admin.get("/runs").status_code == 401
+
+
+def test_a_reader_is_no_operator(served: Api) -> None:
+    with httpx2.Client(base_url=served.base_url, headers=PAGE) as browser:
+        browser.post("/sign-in", data={"key": key_of(served, "read")})
+        assert browser.get("/runs").status_code == 401
+        assert browser.post("/ingestors/acme/runs", data={}).status_code == 403
+
+
+def test_a_feed_is_validated_by_upload(served: Api) -> None:
+    files = {"file": ("shard.json", b'[{"@type": "Product", "name": "<b>"}]')}
+    answer = served.post("/validate/form", files=files, headers=PAGE)
+    assert answer.status_code == 200
+    assert 'class="remedy"' in answer.text
+    inside = served.post("/validate/form", data={"url": "http://127.0.0.1:1/feed.json"}, headers=PAGE)
+    assert inside.status_code == 422
+    assert served.post("/validate/form", data={}, headers=PAGE).status_code == 422
+
+
+def test_files_are_cached_by_what_they_hold(served: Api) -> None:
+    first = served.get("/static/console.css")
+    assert served.get("/static/console.css", headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install Debian's package `chromium`")
+def test_a_browser_shows_the_search_under_its_policy(served: Api, tmp_path: Path) -> None:
+    assert CHROMIUM
+    place = f"http://127.0.0.1:{served.port}/products?q=lamp"
+    shown = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom", place],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    assert "Desk lamp" in shown
+    assert "none.png" not in shown  # the picture does not come: the page's own script put a letter in its place
+
+
+class _Elements(HTMLParser):
+    """Collects what would run: scripts but the page's own, handlers, and links that are no addresses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "script" and found.get("src") != "/static/console.js":
+            self.live.append(str(attrs))
+        links = [found.get(name) or "" for name in ("href", "src", "action")]
+        if any(name.startswith("on") for name in found) or any(link.startswith("javascript:") for link in links):
+            self.live.append(str(attrs))
+
+
+def _live(page: str) -> list[str]:
+    parser = _Elements()
+    parser.feed(page)
+    return parser.live
