@@ -1,9 +1,10 @@
 """What the catalogue knows, as JSON-LD documents."""
 
+from dataclasses import asdict
 from typing import Any
 
 from app.services.products import offer, without_none
-from app.services.search import SearchHit
+from app.services.search import SearchHit, Variant
 
 
 def hit_document(hit: SearchHit, *, explained: bool = False) -> dict[str, Any]:
@@ -20,9 +21,30 @@ def hit_document(hit: SearchHit, *, explained: bool = False) -> dict[str, Any]:
             "image": hit.image,
             "url": hit.url,
             "offers": hit_offer(hit),
-            "cmp:explanation": {"score": hit.score} if explained else None,
+            "isVariantOf": {"@type": "ProductGroup", "hasVariant": [*map(_variant, hit.variants)]}
+            if hit.variants
+            else None,
+            "cmp:explanation": _explanation(hit) if explained else None,
         }
     )
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    return without_none(
+        {
+            "@type": "Product",
+            "@id": variant.urn,
+            "name": variant.name,
+            "sku": variant.sku,
+            "url": variant.url,
+            "offers": offer(variant.price, variant.currency, variant.availability),
+        }
+    )
+
+
+def _explanation(hit: SearchHit) -> dict[str, Any]:
+    """The score, and what it was made of."""
+    return {"score": hit.score, **without_none(asdict(hit.explanation) if hit.explanation else {})}
 
 
 def hit_offer(hit: SearchHit) -> dict[str, Any] | None:

@@ -118,6 +118,9 @@ def search(
     ] = None,
     in_stock: Annotated[bool, typer.Option("--in-stock", help="Only what can be had now.")] = False,
     organization: Organization = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell of each result why it stands where it does.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Find products by meaning and by words."""
@@ -127,7 +130,7 @@ def search(
     from app.services.search import SearchFilters
 
     filters = SearchFilters(brand, category, min_price, max_price, currency, in_stock, organization)
-    search(query, filters, limit, as_json=json)
+    search(query, filters, limit, explain=explain, as_json=json)
 
 
 @application.command()

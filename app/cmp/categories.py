@@ -21,6 +21,11 @@ def path_of_list(values: list[str]) -> str | None:
     return normalize_path(paths[0] if paths else SEPARATOR.join(values))
 
 
+def own_name(path: str) -> str:
+    """The deepest part of the path."""
+    return path.rpartition(SEPARATOR)[2]
+
+
 def ancestors(path: str) -> list[str]:
     """The paths from the root down, the path itself included."""
     parts = path.split(SEPARATOR)

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from app.cmp.attributes import attribute_words
 from app.cmp.brands import ItemContext, read_brand
-from app.cmp.categories import cut_path, normalize_path, path_of_list
+from app.cmp.categories import cut_path, normalize_path, own_name, path_of_list
 from app.cmp.documents import nesting_of
 from app.cmp.fields import Fields, describe, image_field, key_text_field, listed, text_field, url_field
 from app.cmp.identity import (
@@ -77,6 +78,18 @@ def decode_item(raw: bytes) -> Fields:
     except _UNREADABLE:
         value = _EXACT.decode(repair(raw.decode("utf-8", "replace").encode()).text)
     return value
+
+
+def facets_of(raw: bytes) -> str:
+    """What is searched of an item besides its texts: the name of its category, without what lies above it, and its
+    attributes. For items that `parse_item` accepted."""
+    fields = decode_item(raw)
+    return _facets(_category(fields.get("category"), []), fields)
+
+
+def _facets(category: str | None, fields: Fields) -> str:
+    words = attribute_words(fields.get("additionalProperty"))
+    return f"{own_name(category)}\n{words}" if category else words
 
 
 def _decode(raw: msgspec.Raw | bytes, issues: list[Issue]) -> Fields:
@@ -149,7 +162,7 @@ def _product(fields: Fields, context: ItemContext, issues: list[Issue]) -> Produ
         read_gtins(fields, issues),
         key_text_field(get("mpn"), "mpn", MAX_MPN, issues),
         _content_hash(fields, brand_urn),
-        text_hash(name, brand_name, description),
+        text_hash(name, brand_name, description, _facets(category, fields)),
         offers.offers,
         offers.read,
         offers.rejected,

@@ -71,6 +71,9 @@ MAX_NAME = 1024
 MAX_DESCRIPTION = 64 * 1024
 """At four bytes a character still a quarter of what a tsvector holds."""
 
+MAX_ATTRIBUTES = 4096
+"""Of the words of all attributes together."""
+
 MAX_URL = 2048
 MAX_MPN = 256
 MAX_VARIES_BY = 256

@@ -41,7 +41,16 @@ def search_text(name: str, brand_name: str | None, description: str | None) -> s
     return "\n".join(part for part in (name, brand_name, description) if part)
 
 
-def text_hash(name: str, brand_name: str | None, description: str | None) -> bytes:
-    """16 bytes that change exactly when the search text does."""
-    text = search_text(name, brand_name, description)
-    return sha256(text.encode("utf-8", "replace")).digest()[:16]
+def text_hash(name: str, brand_name: str | None, description: str | None, facets: str) -> bytes:
+    """16 bytes that change exactly when what is searched does: the first eight with the text that is embedded, the
+    others with the facets' words."""
+    return _half_hash(search_text(name, brand_name, description)) + _half_hash(facets)
+
+
+def embedded_hash(text_hash: bytes) -> bytes:
+    """What of a text hash changes exactly when the text that is embedded does."""
+    return text_hash[:8]
+
+
+def _half_hash(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "replace")).digest()[:8]

@@ -27,7 +27,7 @@ from app.vectors.indexes.base import Index
 
 log = structlog.get_logger()
 
-TEXT_RECIPE = 1
+TEXT_RECIPE = 2
 """Raise it whenever the search text or what is indexed of it changes: a new generation is then built."""
 
 QUERY_PATIENCE = 3.0

@@ -10,7 +10,6 @@ import structlog
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from app.cmp.text import search_text
 from app.db.session import Database
 from app.services import counters, pieces, refusals
 from app.services.generations import (
@@ -278,24 +277,21 @@ def _entries(
 ) -> tuple[list[Entry], dict[int, tuple[PendingProduct, str]]]:
     """Products with their vectors; and those whose text was refused, by id, with the reason. Equal texts are embedded
     once."""
-    new = {
-        each.text_hash: search_text(each.name, each.brand_name, each.description)
-        for each in products if each.twin is None
-    }  # fmt: skip
+    new = {each.embedded_hash: each.text for each in products if each.twin is None}
     vectors: dict[bytes, NDArray[np.float32]] = {}
     reasons: dict[bytes, str] = {}
     if new:
         embedded = embedder.embed(list(new.values()))
         vectors = dict(zip(new, embedded.vectors, strict=True))
-        reasons = {text_hash: embedded.refused[row] for row, text_hash in enumerate(new) if row in embedded.refused}
+        reasons = {text: embedded.refused[row] for row, text in enumerate(new) if row in embedded.refused}
     entries, refused = [], {}
     for each in products:
         if each.twin is not None:
             entries.append(Entry(each, None))
-        elif each.text_hash in reasons:
-            refused[each.product_id] = (each, reasons[each.text_hash])
+        elif each.embedded_hash in reasons:
+            refused[each.product_id] = (each, reasons[each.embedded_hash])
         else:
-            entries.append(Entry(each, vectors[each.text_hash]))
+            entries.append(Entry(each, vectors[each.embedded_hash]))
     return entries, refused
 
 

@@ -75,6 +75,7 @@ def test_a_question_in_plain_words_is_answered(node: CommandLine) -> None:
     best = document["results"][0]
     assert set(best) == {
         "urn", "name", "brand", "category", "price", "currency", "availability", "url", "score", "organization",
+        "variants",
     }  # fmt: skip
     assert best["category"].endswith("Drinkware")
     assert isinstance(best["price"], int | float)
@@ -86,6 +87,19 @@ def test_the_answer_is_a_table(node: CommandLine) -> None:
     assert lines[0].split() == ["#", "name", "brand", "price", "availability", "organization", "score"]
     assert "Acme Solutions" in printed
     assert "discovery-node product urn:cmp:" in lines[-1]
+
+
+def test_answers_are_explained(node: CommandLine) -> None:
+    asked = ("search", "stove krck401", "--limit", "2", "--in-stock", "--explain")
+    first, second = node.json(*asked)["results"]
+    assert node.json(*asked)["filters"] == {"in_stock": True}
+    assert first["explanation"]["identifier"] == "KR-CK-401"
+    assert second["explanation"]["identifier"] is None
+    assert second["explanation"]["partial"]["rank"] >= 1
+    printed = node.done(*asked)
+    assert f"{first['explanation']['dense']['rank']}. ({first['explanation']['dense']['score']:.3f})" in printed
+    assert "Filters: in stock" in printed
+    assert "Read as: headlamp" in node.done("search", "head lamp", "--explain")
 
 
 def test_filters_hold(node: CommandLine) -> None:

@@ -10,7 +10,7 @@ from app.ingestors.handlers.vector import VectorHandler
 from app.services import index_state, vectors
 from app.services.generations import Recipe, configured, live_generation
 from app.services.metrics import pending
-from app.services.search import search
+from app.services.search import SearchHit, search
 from app.vectors.embedders import Embedder
 from app.vectors.indexes import pinecone_index
 from app.vectors.indexes.base import Condition, Filters
@@ -166,7 +166,7 @@ def test_as_many_hits_as_exist_are_found_though_the_filter_passes_more(shop, nod
 
     assert len(found.dense) == 8
     assert len(everything.dense) == 12
-    assert everything.dense[:8] == found.dense
+    assert list(everything.dense)[:8] == list(found.dense)
     cheap = shop.search("lamp", limit=100, max_price=20, in_stock=True, currency="EUR")
     assert len(cheap) == sum(key % 3 == 0 or key % 2 == 0 for key in range(60))
 
@@ -246,9 +246,14 @@ SAMPLES = [
 QUERIES = ("wireless headphones", "desk lamp", "running shoes", "water bottle", "coffee", "usb cable")
 
 
+def _group(hit: SearchHit) -> str:
+    """One name for whichever variant is the best."""
+    return min([hit.urn, *(variant.urn for variant in hit.variants)])
+
+
 def answered(node: Node, embedder: Embedder, query: str) -> tuple[list[int], list[str]]:
-    """Product ids by vector, and what is found."""
+    """Product ids by vector, and what is found, a name for each group."""
     with node.database.transaction() as connection:
         index = live_generation(connection).index
         found = index.candidates(connection, query, embedder.embed([query]).vectors[0], Condition(), 50)
-        return found.dense, [hit.urn for hit in search(connection, embedder, query, limit=10)]
+        return list(found.dense), [_group(hit) for hit in search(connection, embedder, query, limit=10)]

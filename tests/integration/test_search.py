@@ -12,12 +12,14 @@ import pytest
 
 from app.cmp.text import search_text
 from app.ingestors.handlers.vector import VectorHandler
+from app.services import ranked
 from app.services.generations import OtherModelError, live_generation
 from app.services.search import SearchFilters, SearchHit, search
 from app.vectors.fusion import reciprocal_rank_fusion
 from app.vectors.indexes import pgvector
+from app.vectors.ranking import K
 from tests.support.embedders import HashEmbedder, direction, factory, forget_generations
-from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, offer, product
+from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, group, offer, product, variant
 from tests.support.nodes import Node
 
 NUMBER = 240
@@ -188,9 +190,9 @@ def test_the_ranking_is_that_of_both_legs_fused(shop):
     by_vector = [key for key in order if key not in matching]
     falls = np.diff([similarity[key] for key in by_vector])
     assert max(falls) < 0.002  # half precision
-    for key, score in reciprocal_rank_fusion([sorted(similarity, key=lambda key: -similarity[key])]):
+    for key, score in reciprocal_rank_fusion([(1, sorted(similarity, key=lambda key: -similarity[key]))], K):
         gained = scores[key] - score
-        assert gained > 1 / (60 + len(matching)) - 0.001 if key in matching else abs(gained) < 0.001
+        assert gained > 1 / (K + len(matching)) - 0.001 if key in matching else abs(gained) < 0.001
 
 
 def test_a_hit_shows_what_the_catalogue_knows(shop):
@@ -259,7 +261,7 @@ def test_an_identifier_finds_its_products_first(shop, query, first):
 
     hits = shop.search(query)
 
-    assert [hit.sku for hit in hits[: len(first)]] == first
+    assert {hit.sku for hit in hits[: len(first)]} == set(first)
     assert all(hit.score == 1 for hit in hits[: len(first)])
     assert all(hit.score < 0.1 for hit in hits[len(first) :])
     assert len({hit.urn for hit in hits}) == len(hits) == 20
@@ -338,3 +340,99 @@ def test_a_query_is_embedded_once_and_finds_what_was_merged_since(shop):
     shop.embedder.identity = replace(shop.embedder.identity, weights="1" * 64)
     with pytest.raises(OtherModelError):
         shop.skus("a lamp that nobody asked for before")
+
+
+def test_of_a_group_the_best_variant_is_listed_and_the_others_under_it(shop):
+    sizes = [variant(key, of=1, name=f"Tent for {key}", offers=offer(price=10 * key)) for key in range(1, 6)]
+    shop.publish([group(1), *sizes, product(9, name="Tent pegs")], [])
+
+    first, second = shop.search("tent for 3")
+
+    assert (first.sku, second.sku) == ("SKU-3", "SKU-9")
+    assert [each.sku for each in first.variants] == ["SKU-1", "SKU-2", "SKU-4", "SKU-5"]
+    assert first.variants[2].price == 40
+    assert second.variants == ()
+    cheap = shop.search("tent for 3", max_price=Decimal(20))
+    assert sorted([hit.sku, *(each.sku for each in hit.variants)] for hit in cheap) in (
+        [["SKU-1", "SKU-2"], ["SKU-9"]], [["SKU-2", "SKU-1"], ["SKU-9"]],
+    )  # fmt: skip
+    assert shop.skus("SKU-2")[0] == "SKU-2"
+
+
+@pytest.mark.parametrize("query", ["lamp", ""])
+def test_as_many_groups_are_found_as_there_are(shop, query, monkeypatch):
+    """Though the variants of one would fill the candidates of both rankings."""
+    monkeypatch.setattr(ranked, "DEPTH", 5)
+    items = [variant(f"{of}-{key}", of=of, name="Lamp") for of in range(8) for key in range(20)]
+    shop.publish([*(group(of) for of in range(8)), *items, product("x")], [])
+
+    hits = shop.search(query, limit=5)
+
+    assert len(hits) == 5
+    hits = shop.search(query, limit=20)
+    assert len(hits) == 9
+    assert sorted(len(hit.variants) for hit in hits) == [0, *[19] * 8]
+
+
+def test_an_identifier_is_found_among_words_however_it_is_spelled(shop):
+    items = [product(key, name=f"Toner {key}", mpn=f"CF{key}X") for key in range(250, 265)]
+    shop.publish(items, [])
+
+    for query in ("hp cf-259x", "CF259X toner", "toner cf 259 x", "Cf_259.x"):
+        hits = shop.search(query)
+        assert (hits[0].sku, hits[0].score) == ("SKU-259", 1)
+        assert hits[0].explanation.identifier == "CF259X"
+        assert all(hit.score < 0.1 for hit in hits[1:])
+
+
+def test_the_products_of_a_brand_that_is_named_come_first(shop):
+    brand = {"@type": "Brand", "name": "Bolt"}
+    fitting = [product(key, name=f"Bolt {key}", description="bolt for bolt") for key in range(10)]
+    shop.publish([*fitting, product("a", brand=brand), product("b", brand=brand)], [])
+
+    hits = shop.search("bolt")
+
+    assert {hit.sku for hit in hits[:2]} == {"SKU-a", "SKU-b"}
+    assert [hit.explanation.is_brand for hit in hits] == [True] * 2 + [False] * 10
+    assert {hit.sku for hit in shop.search("bolt", brand="Bolt")} == {"SKU-a", "SKU-b"}
+    assert not shop.search("bolt 3")[0].explanation.is_brand
+
+
+def test_a_hit_tells_where_it_stands(shop):
+    names = ("Red lamp", "Blue lamp", "Red desk")
+    shop.publish([product(key, name=name, description=..., category=...) for key, name in enumerate(names)], [])
+
+    hits = {hit.name: hit.explanation for hit in shop.search("red lamp")}
+
+    assert hits["Red lamp"].text.rank == 1
+    assert hits["Blue lamp"].text is None
+    assert {hits[name].partial.rank for name in ("Blue lamp", "Red desk")} == {1, 2}
+    assert hits["Red lamp"].partial is None
+    assert sorted(explanation.dense.rank for explanation in hits.values()) == [1, 2, 3]
+    text = search_text("Red lamp", "Acme", None)
+    similarity = float(np.dot(direction(text), direction("red lamp")))
+    assert hits["Red lamp"].dense.score == pytest.approx(similarity, abs=0.01)
+
+
+def test_what_category_and_attributes_say_is_found_and_does_not_rank(shop):
+    use = [{"@type": "PropertyValue", "name": "use", "value": "Gaming"}]
+    told = [product(key, name="Keyboard", additionalProperty=use, category="Office > Input") for key in range(12)]
+    shop.publish([*told, product("a", name="Gaming keyboard"), product("b", name="Keyboard")], [])
+
+    hits = shop.search("gaming keyboard")
+
+    by_words = [hit for hit in hits if hit.explanation.text]
+    assert {hit.sku for hit in hits} - {hit.sku for hit in by_words} == {"SKU-b"}
+    assert len(by_words) == 13
+    assert min(by_words, key=lambda hit: hit.explanation.text.rank).sku == "SKU-a"
+    assert len([hit for hit in shop.search("input keyboard") if hit.explanation.text]) == 12
+
+
+def test_a_query_is_read_as_the_catalogue_is_spelled(shop):
+    shop.publish([product(1, name="Headset"), product(2, name="Coffee machine")], [])
+
+    for query, sku, respelled in (("head set", "SKU-1", "headset"), ("cofee", "SKU-2", "coffee")):
+        hit = shop.search(query)[0]
+        assert (hit.sku, hit.explanation.respelled) == (sku, respelled)
+        assert hit.explanation.text.rank == 1
+    assert shop.search("coffee")[0].explanation.respelled is None

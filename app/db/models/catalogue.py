@@ -69,10 +69,10 @@ class Product(Base):
             postgresql_where=text("group_id IS NOT NULL AND deleted_at IS NULL"),
         ),
         # What search looks identifiers up by, and filters by.
-        Index("ix_products_sku_any", text('lower(sku COLLATE "C")'), postgresql_where=LIVE),
+        Index("ix_products_sku_key", text("translate(lower(sku COLLATE \"C\"), ' -_./', '')"), postgresql_where=LIVE),
         Index(
-            "ix_products_mpn",
-            text('lower(mpn COLLATE "C")'),
+            "ix_products_mpn_key",
+            text("translate(lower(mpn COLLATE \"C\"), ' -_./', '')"),
             postgresql_where=text("deleted_at IS NULL AND mpn IS NOT NULL"),
         ),
         Index(

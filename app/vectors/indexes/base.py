@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from app.cmp.text import embedded_hash, search_text
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
 
@@ -52,7 +53,18 @@ class PendingProduct:
     name: str
     brand_name: str | None
     description: str | None
+    facets: str
     twin: int | None = None
+
+    @property
+    def text(self) -> str:
+        """What is embedded."""
+        return search_text(self.name, self.brand_name, self.description)
+
+    @property
+    def embedded_hash(self) -> bytes:
+        """Of that text."""
+        return embedded_hash(self.text_hash)
 
 
 @dataclass(frozen=True)
@@ -100,12 +112,18 @@ class Differences:
         return bool(self.missing or self.stale or self.surplus)
 
 
+Leg = dict[int, float]
+"""Product ids with their scores, best first."""
+
+
 @dataclass(frozen=True)
 class Candidates:
-    """Product ids by two rankings, best first."""
+    """Products by the query's vector; by its words, all of which they hold; and where these are few, those that hold a
+    part of them."""
 
-    dense: list[int]
-    text: list[int]
+    dense: Leg
+    text: Leg
+    partial: Leg = field(default_factory=dict)
 
 
 class Index(Protocol):
@@ -195,4 +213,13 @@ class Index(Protocol):
     ) -> Candidates:
         """The best `depth` products by the query's vector, and by its words. The first ranking is shorter only when
         fewer products in the index pass the condition, and empty without a vector."""
+        ...
+
+    def count_phrases(self, connection: Connection, phrases: Sequence[str]) -> Mapping[str, int]:
+        """How many products hold all words of each phrase, counted up to some number; empty when the index cannot
+        tell."""
+        ...
+
+    def count_words(self, connection: Connection, words: Sequence[str]) -> Mapping[str, int]:
+        """Those of many words that products hold, and roughly how many do; empty when the index cannot tell."""
         ...

@@ -22,7 +22,7 @@ from app.vectors.indexes.pinecone.metadata import (
     metadata_hash,
     product_metadata,
 )
-from app.vectors.indexes.tracking import Tracking
+from app.vectors.indexes.tracking import Tracking, facets
 
 _RECIPE = 1  # raise it whenever other metadata is made of the same product
 
@@ -79,8 +79,9 @@ class Ledger(Tracking):
         connection.exec_driver_sql("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         rows = connection.execute(
             text(f"""
-                SELECT p.id, p.text_hash, p.name, p.brand_name, p.description, {self.STATE} AS state,
-                    v.metadata_hash, CASE WHEN v.text_hash = p.text_hash THEN p.id END AS twin
+                SELECT p.id, p.text_hash, p.name, p.brand_name, p.description, p.raw, {self.STATE} AS state,
+                    v.metadata_hash,
+                    CASE WHEN substring(v.text_hash FOR 8) = substring(p.text_hash FOR 8) THEN p.id END AS twin
                 FROM {self.PRODUCTS} LEFT JOIN {self.table} v ON v.product_id = p.id
                 WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id BETWEEN :first AND :last
                     AND {self.STATE} IS DISTINCT FROM v.state
@@ -103,6 +104,7 @@ class Ledger(Tracking):
                     name=row.name,
                     brand_name=row.brand_name,
                     description=row.description,
+                    facets=facets(row.raw),
                     twin=row.twin,
                     organization_id=block.organization_id,
                     claim=claim,

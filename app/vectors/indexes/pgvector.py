@@ -18,9 +18,12 @@ from sqlalchemy import Connection, Row, text
 
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, PendingProduct
+from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Leg, PendingProduct
+from app.vectors.indexes.fulltext import HAS_TERMS, QUERY, RANK, TSV, count_phrases, count_words, partial_matches
 from app.vectors.indexes.graph import build_graph
-from app.vectors.indexes.tracking import GONE, Tracking
+from app.vectors.indexes.tracking import GONE, Tracking, facets
+from app.vectors.ranking import FEW
+from app.vectors.spelling import has_operators
 
 MIN_ROWS_TO_INDEX = 5_000
 """Below this a scan is fast, and a first load is not slowed by index upkeep: 100 times slower than plain rows."""
@@ -34,10 +37,9 @@ _QUERY_SETTINGS = (
     "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; "
     "SET LOCAL hnsw.ef_search = 200; SET LOCAL hnsw.iterative_scan = strict_order"
 )
-_QUERY = "websearch_to_tsquery('english', :query)"
-# What excludes only (`-red`) would match almost everything, and could use no index.
-_HAS_TERMS = f"querytree({_QUERY}) NOT IN ('', 'T')"
-_RANK = f"ts_rank_cd('{{1,1,1,1}}', v.tsv, {_QUERY}, 2)"
+# Of the first half of the hash alone; as a range, so that the index on it serves.
+_HAS_SAME_TEXT = """t.text_hash BETWEEN substring(p.text_hash FOR 8)
+    AND substring(p.text_hash FOR 8) || decode('ffffffffffffffff', 'hex')"""
 
 
 class PgVectorOutdatedError(DiscoveryNodeError):
@@ -86,8 +88,8 @@ class PgVectorIndex(Tracking):
         connection.exec_driver_sql("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         rows = connection.execute(
             text(f"""
-                SELECT p.id, p.text_hash, p.name, p.brand_name, p.description,
-                    (SELECT t.product_id FROM {self.table} t WHERE t.text_hash = p.text_hash LIMIT 1) AS twin
+                SELECT p.id, p.text_hash, p.name, p.brand_name, p.description, p.raw,
+                    (SELECT t.product_id FROM {self.table} t WHERE {_HAS_SAME_TEXT} LIMIT 1) AS twin
                 FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
                 WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id BETWEEN :first AND :last
                     AND p.text_hash IS DISTINCT FROM v.text_hash
@@ -95,7 +97,10 @@ class PgVectorIndex(Tracking):
                 """),
             {"organization": block.organization_id, "first": block.first, "last": block.last, "limit": limit},
         )
-        return [PendingProduct(*row) for row in rows]
+        return [
+            PendingProduct(row.id, row.text_hash, row.name, row.brand_name, row.description, facets(row.raw), row.twin)
+            for row in rows
+        ]
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Nothing: what is acknowledged is what is written."""
@@ -106,17 +111,16 @@ class PgVectorIndex(Tracking):
                 INSERT INTO {self.table} (product_id, organization_id, text_hash, embedding, tsv)
                 SELECT p.id, p.organization_id, b.text_hash,
                     coalesce(CAST(b.vector AS halfvec({self.dimensions})), t.embedding),
-                    setweight(to_tsvector('english', p.name), 'A')
-                    || setweight(to_tsvector('english', coalesce(p.brand_name, '')), 'B')
-                    || setweight(to_tsvector('english', coalesce(p.description, '')), 'C')
+                    {TSV}
                 FROM unnest(
-                    CAST(:ids AS bigint[]), CAST(:hashes AS bytea[]), CAST(:vectors AS text[]), CAST(:twins AS bigint[])
-                ) AS b (id, text_hash, vector, twin)
+                    CAST(:ids AS bigint[]), CAST(:hashes AS bytea[]), CAST(:vectors AS text[]),
+                    CAST(:twins AS bigint[]), CAST(:facets AS text[])
+                ) AS b (id, text_hash, vector, twin, facets)
                 CROSS JOIN LATERAL (
                     SELECT * FROM products
                     WHERE id = b.id AND text_hash = b.text_hash AND deleted_at IS NULL LIMIT 1
                 ) p
-                LEFT JOIN {self.table} t ON t.product_id = b.twin AND t.text_hash = b.text_hash
+                LEFT JOIN {self.table} t ON t.product_id = b.twin AND {_HAS_SAME_TEXT}
                 WHERE b.vector IS NOT NULL OR t.embedding IS NOT NULL
                 ORDER BY p.id
                 ON CONFLICT (product_id) DO UPDATE
@@ -127,6 +131,7 @@ class PgVectorIndex(Tracking):
                 "hashes": [entry.product.text_hash for entry in entries],
                 "vectors": [None if entry.vector is None else _literal(entry.vector) for entry in entries],
                 "twins": [entry.product.twin for entry in entries],
+                "facets": [entry.product.facets for entry in entries],
             },
         ).rowcount
 
@@ -189,16 +194,31 @@ class PgVectorIndex(Tracking):
     def candidates(
         self, connection: Connection, query: str, vector: NDArray[np.float32] | None, condition: Condition, depth: int
     ) -> Candidates:
-        """The best `depth` products by vector, and by full text those that hold every term of the query.
-
-        The filters are part of both queries. Few products that pass them are compared one by one, among many HNSW
-        finds its way. So the dense ranking is shorter than `depth` only when fewer products pass.
-        """
+        """The filters are part of all queries. Few products that pass them are compared one by one, among many HNSW
+        finds its way. So the dense ranking is shorter than `depth` only when fewer products pass."""
         connection.exec_driver_sql(_QUERY_SETTINGS)
         parameters = {**condition.parameters, "query": query, "depth": depth}
         if vector is None:
-            return Candidates([], self._by_words(connection, condition, parameters))
-        parameters["vector"] = _literal(vector)
+            found = Candidates({}, self._by_words(connection, condition, parameters))
+        else:
+            parameters["vector"] = _literal(vector)
+            found = self._nearest(connection, condition, parameters, depth)
+        if len(found.text) >= FEW or has_operators(query):
+            return found
+        partial = self._by_part(connection, condition, parameters, has_vector=vector is not None)
+        return Candidates(
+            found.dense, found.text, {each: part for each, part in partial.items() if each not in found.text}
+        )
+
+    def count_phrases(self, connection: Connection, phrases: Sequence[str]) -> Mapping[str, int]:
+        return count_phrases(connection, self.table, phrases)
+
+    def count_words(self, connection: Connection, words: Sequence[str]) -> Mapping[str, int]:
+        return count_words(connection, self.table, words)
+
+    def _nearest(
+        self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], depth: int
+    ) -> Candidates:
         if condition.is_filter:
             few = self._exact(connection, condition, parameters, at_most=MAX_EXACT)
             if few is not None:
@@ -207,19 +227,29 @@ class PgVectorIndex(Tracking):
         # It also comes short when the walk was given up, far from products that pass.
         return found if len(found.dense) == depth else self._exact(connection, condition, parameters) or found
 
-    def _by_words(self, connection: Connection, condition: Condition, parameters: Mapping[str, Any]) -> list[int]:
+    def _by_words(self, connection: Connection, condition: Condition, parameters: Mapping[str, Any]) -> Leg:
         """Full-text matches from the best rank on."""
         rows = connection.execute(
             text(f"""
-                SELECT v.product_id FROM (
-                    SELECT product_id, {_RANK} AS rank FROM {self.table} v WHERE {_HAS_TERMS} AND tsv @@ {_QUERY}
+                SELECT v.product_id AS found, v.rank AS score FROM (
+                    SELECT product_id, {RANK} AS rank FROM {self.table} v WHERE {HAS_TERMS} AND tsv @@ {QUERY}
                     ORDER BY rank DESC, product_id
                 ) v JOIN products p ON p.id = v.product_id WHERE {condition.sql}
                 ORDER BY v.rank DESC, v.product_id LIMIT :depth
                 """),
             parameters,
         )
-        return list(rows.scalars())
+        return {row.found: row.score for row in rows}
+
+    def _by_part(
+        self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], *, has_vector: bool
+    ) -> Leg:
+        """For the sake of the limits, the planner would rather read the table than its index."""
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        nearest = self._distance if has_vector else "v.product_id"
+        rows = connection.execute(text(partial_matches(self.table, condition.sql, nearest)), parameters).all()
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
+        return {row.found: row.score for row in rows}
 
     def _exact(
         self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], at_most: int | None = None
@@ -232,23 +262,22 @@ class PgVectorIndex(Tracking):
                 ),
                 compared AS MATERIALIZED (
                     SELECT v.product_id, {self._distance} AS distance,
-                        CASE WHEN {_HAS_TERMS} AND v.tsv @@ {_QUERY} THEN {_RANK} END AS rank
+                        CASE WHEN {HAS_TERMS} AND v.tsv @@ {QUERY} THEN {RANK} END AS rank
                     FROM passing JOIN {self.table} v ON v.product_id = passing.id
                     WHERE coalesce((SELECT count(*) FROM passing) <= :at_most, true)
                 )
-                SELECT 'passing' AS leg, count(*) AS found FROM passing
+                SELECT 'passing' AS leg, count(*) AS found, 0 AS score FROM passing
                 UNION ALL
-                (SELECT 'dense', product_id FROM compared ORDER BY distance, product_id LIMIT :depth)
+                (SELECT 'dense', product_id, -distance FROM compared ORDER BY distance, product_id LIMIT :depth)
                 UNION ALL
-                (SELECT 'text', product_id FROM compared WHERE rank IS NOT NULL
+                (SELECT 'text', product_id, rank FROM compared WHERE rank IS NOT NULL
                  ORDER BY rank DESC, distance, product_id LIMIT :depth)
                 """),
             {**parameters, "at_most": at_most},
         ).all()
-        legs = _by_leg(rows)
-        if at_most is not None and legs["passing"][0] > at_most:
+        if at_most is not None and rows[0].found > at_most:
             return None
-        return Candidates(legs["dense"], legs["text"])
+        return _candidates(rows)
 
     def _approximate(self, connection: Connection, condition: Condition, parameters: Mapping[str, Any]) -> Candidates:
         """Walks the HNSW graph until enough products passed, and full-text matches from the best rank on."""
@@ -256,22 +285,21 @@ class PgVectorIndex(Tracking):
         # Rows of equal distance are put in order after the walk: within it that takes half as long again.
         rows = connection.execute(
             text(f"""
-                (SELECT 'dense' AS leg, product_id AS found FROM (
+                (SELECT 'dense' AS leg, product_id AS found, -distance AS score FROM (
                      SELECT v.product_id, {self._distance} AS distance FROM {self.table} v {passing}
                      ORDER BY {self._distance} LIMIT :depth
                  ) nearest ORDER BY distance, product_id)
                 UNION ALL
-                (SELECT 'text', v.product_id FROM (
-                     SELECT product_id, {_RANK} AS rank, {self._distance} AS distance
-                     FROM {self.table} v WHERE {_HAS_TERMS} AND tsv @@ {_QUERY}
+                (SELECT 'text', v.product_id, v.rank FROM (
+                     SELECT product_id, {RANK} AS rank, {self._distance} AS distance
+                     FROM {self.table} v WHERE {HAS_TERMS} AND tsv @@ {QUERY}
                      ORDER BY rank DESC, distance, product_id
                  ) v {passing}
                  ORDER BY rank DESC, distance, v.product_id LIMIT :depth)
                 """),
             parameters,
         ).all()
-        legs = _by_leg(rows)
-        return Candidates(legs["dense"], legs["text"])
+        return _candidates(rows)
 
     @property
     def _distance(self) -> str:
@@ -297,11 +325,12 @@ def _passing(condition: Condition) -> str:
     return "WHERE NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NOT NULL)"
 
 
-def _by_leg(rows: Sequence[Row[Any]]) -> defaultdict[str, list[int]]:
-    legs: defaultdict[str, list[int]] = defaultdict(list)
+def _candidates(rows: Sequence[Row[Any]]) -> Candidates:
+    """The legs that the rows name."""
+    legs: defaultdict[str, Leg] = defaultdict(dict)
     for row in rows:
-        legs[row.leg].append(row.found)
-    return legs
+        legs[row.leg][row.found] = row.score
+    return Candidates(legs["dense"], legs["text"])
 
 
 def _literal(vector: NDArray[np.float32]) -> str:

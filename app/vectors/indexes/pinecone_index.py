@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from app.cmp.text import search_text
 from app.core.config import Settings, get_settings
 from app.db.session import Database
 from app.net.door import Policy
-from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Outdated, PendingProduct
+from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Leg, Outdated, PendingProduct
 from app.vectors.indexes.ledger import Ledger, PendingRecord, described, product_facts, product_id, record_id, texts
 from app.vectors.indexes.pinecone import (
     Match,
@@ -98,7 +97,7 @@ class PineconeSearchIndex:
         """New texts as whole records; of the others the metadata, where it is new."""
         records = [(_record(entry.product), entry.vector) for entry in entries]
         written = [
-            Record(record_id(each.product_id), _text(each), vector, each.metadata)
+            Record(record_id(each.product_id), each.text, vector, each.metadata)
             for each, vector in records if each.has_new_text
         ]  # fmt: skip
         changed = [
@@ -160,12 +159,19 @@ class PineconeSearchIndex:
             few = None
         question = Question(self.namespace, query, vector, condition, few, depth)
         if few == []:
-            return Candidates([], [])
+            return Candidates({}, {})
         dense, sparse = self._on_both(question.first)
         indexes = self.connect()
         return Candidates(
             question.ranked(connection, indexes.dense, dense), question.ranked(connection, indexes.sparse, sparse)
         )
+
+    def count_phrases(self, connection: Connection, phrases: Sequence[str]) -> Mapping[str, int]:
+        """Pinecone does not tell."""
+        return {}
+
+    def count_words(self, connection: Connection, words: Sequence[str]) -> Mapping[str, int]:
+        return {}
 
     def _on_both(self, do: Callable[[PineconeIndex], T]) -> tuple[T, T]:
         """Does the same with both indexes, at once."""
@@ -189,13 +195,13 @@ class Question:
     def first(self, index: PineconeIndex) -> list[Match]:
         return self._ask(index, self.few, self._first_number)
 
-    def ranked(self, connection: Connection, index: PineconeIndex, found: list[Match]) -> list[int]:
+    def ranked(self, connection: Connection, index: PineconeIndex, found: list[Match]) -> Leg:
         """The best products that pass, from a first answer on: more is asked for until there are enough, or no more."""
         number = self._first_number
         while True:
             passing = self._checked(connection, found)
             if len(passing) >= self.depth or len(found) < number:
-                return passing[: self.depth]
+                return dict(islice(passing.items(), self.depth))
             if number == MAX_FOUND:
                 return self._ranked_of_all(connection, index)
             number = min(number * _GROWTH, MAX_FOUND)
@@ -217,15 +223,15 @@ class Question:
             top_k=number,
         )
 
-    def _checked(self, connection: Connection, found: Sequence[Match]) -> list[int]:
+    def _checked(self, connection: Connection, found: Sequence[Match]) -> Leg:
         """What passes of what was found, in its order."""
-        ids = [product_id(each.id) for each in found]
+        scores = {product_id(each.id): each.score for each in found}
         statement = f"SELECT p.id FROM products p WHERE p.id = ANY(CAST(:found AS bigint[])) AND {self.condition.sql}"
-        rows = connection.execute(text(statement), {**self.condition.parameters, "found": ids})
+        rows = connection.execute(text(statement), {**self.condition.parameters, "found": list(scores)})
         passing = set(rows.scalars())
-        return [each for each in ids if each in passing]
+        return {each: score for each, score in scores.items() if each in passing}
 
-    def _ranked_of_all(self, connection: Connection, index: PineconeIndex) -> list[int]:
+    def _ranked_of_all(self, connection: Connection, index: PineconeIndex) -> Leg:
         """The best of all that pass, block by block: what is found is full of what does not pass."""
         best: list[Match] = []
         block = _passing(connection, self.condition, 0, MAX_FOUND)
@@ -233,7 +239,7 @@ class Question:
             best += self._ask(index, block, self.depth)
             best = sorted(best, key=lambda match: (-match.score, product_id(match.id)))[: self.depth]
             block = _passing(connection, self.condition, block[-1], MAX_FOUND)
-        return [product_id(match.id) for match in best]
+        return {product_id(match.id): match.score for match in best}
 
 
 def place_of(settings: Settings, dimensions: int) -> dict[str, str]:
@@ -271,10 +277,6 @@ def connected(settings: Settings, dimensions: int) -> PineconeIndexes:
 def _record(product: PendingProduct) -> PendingRecord:
     assert isinstance(product, PendingRecord)  # noqa: S101 - what `pending` gave
     return product
-
-
-def _text(product: PendingProduct) -> str:
-    return search_text(product.name, product.brand_name, product.description)
 
 
 def _await(acknowledged: Iterable[list[str]]) -> None:

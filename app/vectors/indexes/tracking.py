@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+import zstandard
 from sqlalchemy import Connection, text
 
+from app.cmp.items import facets_of
 from app.vectors.indexes.base import Block, Outdated
 
 GONE = "NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NULL)"
@@ -92,6 +94,11 @@ class Tracking:
 
     def drop(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {self.table}")
+
+
+def facets(raw: bytes) -> str:
+    """What is searched of a product besides its texts, from the item as it is kept."""
+    return facets_of(zstandard.decompress(raw))
 
 
 def _among(column: str, organization_ids: Sequence[int] | None) -> str:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cmp.text import clean, cut_bytes, is_hostile, search_text, shorten, text_hash
+from app.cmp.text import clean, cut_bytes, embedded_hash, is_hostile, search_text, shorten, text_hash
 
 anything = st.text(alphabet=st.characters(categories=None))
 
@@ -50,5 +50,10 @@ def test_shorten_is_for_showing() -> None:
 def test_search_text_and_its_hash() -> None:
     assert search_text("Name", "Brand", "Text") == "Name\nBrand\nText"
     assert search_text("Name", None, None) == "Name"
-    assert len(text_hash("Name", "Brand", "Text")) == 16
-    assert text_hash("Name", "Brand", "Text") != text_hash("Name", "Brand", "Text.")
+    first, other, same_text = (
+        text_hash("Name", "Brand", "Text", "Lamps"), text_hash("Name", "Brand", "Text.", "Lamps"),
+        text_hash("Name", "Brand", "Text", "Lamps\nblue"),
+    )  # fmt: skip
+    assert len(first) == 16
+    assert len({first, other, same_text}) == 3
+    assert embedded_hash(first) == embedded_hash(same_text) != embedded_hash(other)
