@@ -1,136 +1,186 @@
-"""`make relevance`: how good the ranking is, on a real catalogue with queries that people judged.
+"""`make relevance`: how good the ranking is, and that it is better than each of its legs.
 
-The shipped settings ingest it into a database of its own; then every query is asked at a depth of 100. A product graded
-2 or 3 is relevant. nDCG@10 counts unjudged products as irrelevant, judged-only nDCG@10 leaves them out of the ranking:
-the first is too hard on products that the judged pools never held, the second too kind to everything. Read both.
+The shipped settings ingest the samples and, where it is at hand, a real catalogue with queries that people judged, each
+into a database of its own; then every question is asked at a depth of 100: those of the judged set, and the project's
+own (`bench/questions/`). A product graded 2 or 3 is relevant. nDCG@10 counts unjudged products as irrelevant,
+judged-only nDCG@10 leaves them out of the ranking: the first is too hard on products that the judged pools never held,
+the second too kind to everything. Read both.
+
+Fails when a figure of the ranking is below the recorded one by more than the noise, or a part number is not answered by
+its product.
 """
 
 import argparse
-import csv
-import math
-import statistics
+import json
+import sys
 import tarfile
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import Connection, text
 
 from app.core.config import Settings
 from app.core.logging import configure_logging
-from app.db.session import connect
+from app.db.session import LiveDatabase, connect
 from app.ingestors.config import IngestionConfig
 from app.ingestors.manager import IngestorManager
 from app.services.generations import configured, open_generation
+from app.services.ranked import find
+from app.services.scope import resolve
 from app.services.search import search
+from app.vectors.embedders import Embedder
+from app.vectors.ranking import DEPTH as CANDIDATES
+from bench.judging import (
+    DEPTH,
+    PART_NUMBER,
+    Figure,
+    Judgments,
+    Question,
+    hit_at_1,
+    measure,
+    read_judged,
+    read_questions,
+)
 
-DEPTH = 100
-CUT = 10
-RELEVANT = 2
+HERE = Path(__file__).parent
 DATA = Path("../shared/data/icecat")
+RECORDED = HERE / "questions" / "recorded.json"
 
-Judgments = dict[str, int]
-"""Grades, 0 to 3, by product URN."""
+NOISE = 0.01
+"""What another graph or another variant of the model moves."""
+
+RANKING = "ranking"
+LEGS = ("by vector", "by words")
 
 console = Console()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question, and what answers it by the ranking and by each of its legs alone."""
+
+    question: Question
+    rankings: dict[str, list[str]]
+
+    def by(self, ranking: str) -> tuple[list[str], Judgments]:
+        return self.rankings[ranking], self.question.answers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.relevance", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=DATA, help="catalogue, queries and judgments")
-    folder: Path = parser.parse_args().folder
-    archive = folder / "catalogue.tar.xz"
-    if not archive.is_file():
-        console.print(f"relevance: skipped, there is no {archive}")
-        return
+    parser.add_argument("--record", action="store_true", help="make these figures the recorded ones")
+    arguments = parser.parse_args()
     configure_logging("error")
-    queries, judged = read_queries(folder / "dev-queries.tsv"), read_judgments(folder / "dev-qrels.tsv")
-    usable = [query for query in queries if any(grade >= RELEVANT for grade in judged[query].values())]
+    recorded: dict[str, dict[str, float]] = json.loads(RECORDED.read_text())
+    found: dict[str, dict[str, float]] = {}
+    worse: list[str] = []
     with tempfile.TemporaryDirectory(prefix="relevance-") as name:
-        rankings = rank(Path(name), archive, {query: queries[query] for query in usable})
-    print_figures([(rankings[query], judged[query]) for query in usable])
+        for title, answered in _all(Path(name), arguments.folder):
+            figures = {ranking: measure([each.by(ranking) for each in answered]) for ranking in (*LEGS, RANKING)}
+            _print(title, len(answered), figures)
+            worse += [f"{title}: {each}" for each in _print_part_numbers(answered)]
+            found[title] = {figure: round(value.mean, 3) for figure, value in figures[RANKING].items()}
+            worse += compare(title, found[title], recorded.get(title, {}))
+    if arguments.record:
+        RECORDED.write_text(json.dumps(recorded | found, indent=2) + "\n")
+    elif worse:
+        sys.exit("\n".join(worse))
 
 
-def rank(folder: Path, archive: Path, queries: dict[str, str]) -> dict[str, list[str]]:
-    """The URNs found for each query by a node that has ingested the catalogue."""
-    console.print("relevance: unpacking and ingesting the catalogue")
+def _all(folder: Path, data: Path) -> Iterator[tuple[str, list[Answered]]]:
+    """Each set of questions with its answers."""
+    listed = yaml.safe_load(Path("ingestion.yaml").read_text())["ingestion"]
+    samples = _ingested(folder / "samples", Path(), listed)
+    yield "own questions, samples", answer(*samples, read_questions(HERE / "questions" / "samples.json"))
+    archive = data / "catalogue.tar.xz"
+    if not archive.is_file():
+        console.print(f"relevance: the questions about Icecat are skipped, there is no {archive}")
+        return
     with tarfile.open(archive) as packed:
         packed.extractall(folder / "catalogue", filter="data")
-    settings = Settings(_env_file=None, database_url=None, data_dir=folder / "data")
+    listed = [{"name": "icecat", "source_type": "local", "registry": "brands.json"}]
+    icecat = _ingested(folder / "icecat", folder / "catalogue", listed)
+    yield "judged queries, Icecat", answer(*icecat, read_judged(data / "dev-queries.tsv", data / "dev-qrels.tsv"))
+    yield "own questions, Icecat", answer(*icecat, read_questions(HERE / "questions" / "icecat.json"))
+
+
+def _ingested(folder: Path, root: Path, listed: list[dict[str, Any]]) -> tuple[LiveDatabase, Embedder]:
+    """A node's database that holds what is listed, and the model of its index."""
+    settings = Settings(_env_file=None, database_url=None, data_dir=folder)
     database = connect(settings)
-    listed = {"ingestion": [{"name": "icecat", "source_type": "local", "registry": "brands.json"}]}
-    config = IngestionConfig.model_validate(listed, context={"root": folder / "catalogue"})
+    config = IngestionConfig.model_validate({"ingestion": listed}, context={"root": root.absolute()})
     began = time.monotonic()
     report = IngestorManager(settings, database=database, config=config).ingest()
     indexed = sum(run["vector"].get("indexed", 0) for run in report["runs"])
     console.print(f"relevance: {indexed:,} products in {time.monotonic() - began:.0f} s, status {report['status']}")
-    embedder = open_generation(database, configured(settings)).embedder
-    rankings = {}
-    for query, words in queries.items():
+    return database, open_generation(database, configured(settings)).embedder
+
+
+def answer(database: LiveDatabase, embedder: Embedder, questions: Sequence[Question]) -> list[Answered]:
+    answered = []
+    for question in questions:
         with database.transaction() as connection:
-            rankings[query] = [hit.urn for hit in search(connection, embedder, words, limit=DEPTH)]
-    database.engine.dispose()
-    return rankings
+            hits = search(connection, embedder, question.query, question.filters, DEPTH)
+            rankings = {RANKING: [urn for hit in hits for urn in (hit.urn, *(each.urn for each in hit.variants))]}
+            rankings |= _legs(connection, embedder, question)
+        answered.append(Answered(question, rankings))
+    return answered
 
 
-def ndcg(ranking: Sequence[str], judgments: Judgments) -> float:
-    """Normalized discounted cumulative gain of the first ten, with the gain 2^grade - 1."""
-    ideal = sorted(judgments.values(), reverse=True)
-    return _dcg(judgments.get(urn, 0) for urn in ranking[:CUT]) / _dcg(ideal[:CUT])
+def _legs(connection: Connection, embedder: Embedder, question: Question) -> dict[str, list[str]]:
+    scope = resolve(connection, question.filters)
+    if scope is None:
+        return {leg: [] for leg in LEGS}
+    legs = find(connection, embedder, scope, question.query, CANDIDATES).legs
+    rankings = dict(zip(LEGS, (list(legs.dense), [*legs.text, *legs.partial]), strict=True))
+    ids = [product for ranking in rankings.values() for product in ranking]
+    rows = connection.execute(text("SELECT id, urn FROM products WHERE id = ANY(:ids)"), {"ids": ids})
+    urns = {row[0]: row[1] for row in rows}
+    return {leg: [urns[product] for product in ranking] for leg, ranking in rankings.items()}
 
 
-def judged_only(ranking: Sequence[str], judgments: Judgments) -> float:
-    return ndcg([urn for urn in ranking if urn in judgments], judgments)
+def compare(title: str, found: dict[str, float], recorded: dict[str, float]) -> list[str]:
+    """What is worse than it was."""
+    return [
+        f"{title}: {figure} is {found[figure]:.3f}, and was {value:.3f}"
+        for figure, value in recorded.items()
+        if found[figure] < value - NOISE
+    ]
 
 
-def judged_share(ranking: Sequence[str], judgments: Judgments) -> float:
-    return sum(urn in judgments for urn in ranking[:CUT]) / CUT
+def part_numbers(answered: Sequence[Answered]) -> list[Answered]:
+    return [each for each in answered if each.question.kind == PART_NUMBER]
 
 
-def recall(ranking: Sequence[str], judgments: Judgments) -> float:
-    relevant = {urn for urn, grade in judgments.items() if grade >= RELEVANT}
-    return len(relevant & set(ranking)) / len(relevant)
-
-
-FIGURES: dict[str, Callable[[Sequence[str], Judgments], float]] = {
-    f"nDCG@{CUT}": ndcg,
-    f"judged-only nDCG@{CUT}": judged_only,
-    f"judged@{CUT}": judged_share,
-    f"recall@{DEPTH}": recall,
-}
-
-
-def print_figures(ranked: list[tuple[list[str], Judgments]]) -> None:
-    table = Table(title=f"{len(ranked)} judged queries at depth {DEPTH}")
-    for heading in ("figure", "mean", "standard error"):
-        table.add_column(heading)
-    for name, figure in FIGURES.items():
-        values = [figure(ranking, judgments) for ranking, judgments in ranked]
-        error = statistics.stdev(values) / math.sqrt(len(values))
-        table.add_row(name, f"{statistics.mean(values):.3f}", f"{error:.3f}")
+def _print(title: str, number: int, figures: dict[str, dict[str, Figure]]) -> None:
+    table = Table(title=f"{title}: {number}, {DEPTH} results deep")
+    table.add_column("figure")
+    for ranking in figures:
+        table.add_column(ranking)
+    for figure in figures[RANKING]:
+        table.add_row(figure, *(str(each[figure]) for each in figures.values()))
     console.print(table)
 
 
-def read_queries(path: Path) -> dict[str, str]:
-    """Queries by their id."""
-    with path.open(newline="") as file:
-        return {row[0]: row[1] for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
-
-
-def read_judgments(path: Path) -> defaultdict[str, Judgments]:
-    """Judgments by query id, from TREC's format."""
-    judged: defaultdict[str, Judgments] = defaultdict(dict)
-    with path.open(newline="") as file:
-        for query, _, urn, grade in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            judged[query][urn] = int(grade)
-    return judged
-
-
-def _dcg(grades: Iterable[int]) -> float:
-    return math.fsum((2**grade - 1) / math.log2(place + 1) for place, grade in enumerate(grades, 1))
+def _print_part_numbers(answered: Sequence[Answered]) -> list[str]:
+    """Returns those that are not answered by their product."""
+    asked = part_numbers(answered)
+    if not asked:
+        return []
+    console.print(f"part numbers: hit@1 {hit_at_1([each.by(RANKING) for each in asked]):.3f} of {len(asked)}")
+    return [
+        f"the part number {each.question.query!r} does not put its product first"
+        for each in asked
+        if hit_at_1([each.by(RANKING)]) < 1
+    ]
 
 
 if __name__ == "__main__":
