@@ -101,6 +101,7 @@ _TABLE = (
     ("offers-missing", _W, _ITEM, "The product has no offers, so it has no price.", "Add `offers` with `price` and `priceCurrency`."),
     ("reference-unusable", _W, _ITEM, "A reference to a brand or group cannot be used and was dropped.", "Refer by a URN of at most 1,024 bytes."),
     ("wrong-type", _W, _ITEM, "An optional field has the wrong type and was dropped.", "Correct the field the message names."),
+    ("suspicious-text", _W, _ITEM, "A text reads like an instruction to a language model, not like words about a product; it is kept and shown as it is.", "Describe the product. If the words are about it, nothing has to be done."),
     ("text-cut", _W, _ITEM, "A text is too long and was cut.", "Shorten the field the message names."),
     ("text-cleaned", _W, _ITEM, "Control characters, bidi controls or lone surrogates were removed from a text.", "Export plain UTF-8 text."),
     ("invalid-utf8", _W, _ITEM, "The item holds bytes that are not UTF-8; they were replaced.", "Export UTF-8."),

@@ -38,6 +38,7 @@ from app.cmp.models import GroupItem, ParsedItem, ProductItem, RejectedItem
 from app.cmp.offers import Offer, read_offers
 from app.cmp.recipe import RECIPE
 from app.cmp.repair import repair
+from app.cmp.suspicion import instruction_in
 from app.cmp.text import text_hash
 from app.cmp.urns import group_urn, product_urn
 
@@ -147,6 +148,7 @@ def _product(fields: Fields, context: ItemContext, issues: list[Issue]) -> Produ
     description = text_field(get("description"), "description", MAX_DESCRIPTION, issues)
     category = _category(get("category"), issues)
     _warn_missing(sku, description, category, brand_name or brand_urn, issues)
+    _warn_suspicious({"name": name, "description": description}, issues)
     offers = read_offers(get("offers"), issues)
     return ProductItem(
         urn,
@@ -178,11 +180,13 @@ def _group(fields: Fields, context: ItemContext, issues: list[Issue]) -> GroupIt
         derived = group_id and group_urn(context.organization_urn, group_id)
         urn = _derived_urn(fields, "productGroupID", derived, issues)
     brand_name, brand_urn = read_brand(get("brand"), context, issues)
+    description = text_field(get("description"), "description", MAX_DESCRIPTION, issues)
+    _warn_suspicious({"name": name, "description": description}, issues)
     return GroupItem(
         urn,
         cut_group_id(group_id, issues),
         name,
-        text_field(get("description"), "description", MAX_DESCRIPTION, issues),
+        description,
         url_field(get("url"), "url", issues),
         _image(fields, issues),
         brand_name,
@@ -191,6 +195,12 @@ def _group(fields: Fields, context: ItemContext, issues: list[Issue]) -> GroupIt
         _varies_by(get("variesBy"), issues),
         _content_hash(fields, brand_urn),
     )
+
+
+def _warn_suspicious(texts: dict[str, str | None], issues: list[Issue]) -> None:
+    for path, text in texts.items():
+        if text and (passage := instruction_in(text)):
+            issues.append(Issue("suspicious-text", f"`{path}` reads like an instruction to a model.", path, passage))
 
 
 def _derived_urn(fields: Fields, key: str, derived: str | None, issues: list[Issue]) -> str:
