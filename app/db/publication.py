@@ -1,7 +1,8 @@
 """A publication as it comes to the merge, what the merge reports, and what may stop it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg.types.json import Jsonb
@@ -13,6 +14,7 @@ from app.db.staging import IssueRow, StagingTables
 PRODUCT, GROUP, REJECTED = 1, 2, 0
 PLACES = 20  # how many places a summed-up warning names
 MIN_DELETIONS_HELD = 20
+MAX_VANISHING_TOLD = 100  # how many of what a held publication would delete are named
 
 
 class SeenDocument(msgspec.Struct, frozen=True):
@@ -144,13 +146,25 @@ class ContentNeededError(DiscoveryNodeError):
         self.positions = positions
 
 
-class DeletionsHeldError(DiscoveryNodeError):
-    """More of an organization's products would vanish than is let through unasked."""
+class Vanishing(NamedTuple):
+    """A product that would go."""
 
-    def __init__(self, vanishing: int, live: int, fraction: float) -> None:
+    urn: str
+    name: str
+
+
+class DeletionsHeldError(DiscoveryNodeError):
+    """More of an organization's products would vanish than is let through unasked; `first` are the first of them."""
+
+    def __init__(self, vanishing: int, live: int, fraction: float, first: Sequence[Vanishing]) -> None:
         super().__init__(
             f"{vanishing} of {live} products would be deleted, more than the {fraction:.0%} that are let through",
             remedy="If that is meant, run `discovery-node ingest --accept-deletions`; else mend the feed.",
         )
         self.vanishing = vanishing
         self.live = live
+        self.first = first
+
+    def as_dict(self) -> dict[str, Any]:
+        """What would go, as a run's report tells it."""
+        return {"count": self.vanishing, "products": [product._asdict() for product in self.first]}

@@ -40,7 +40,7 @@ _STORED = ("steps", *STEPS, "issues", "timings")  # what the ledger keeps of a r
 @dataclass(frozen=True)
 class Options:
     """How an ingestion is done. `full` takes nothing over from the last one; `organizations`, by URN, leaves out all
-    others; `released` is the fingerprint of a held publication that is let through."""
+    others; `released` is the fingerprint of a held publication, or of held retirements, that is let through."""
 
     steps: tuple[Step, ...] = STEPS
     organizations: frozenset[str] | None = None
@@ -169,7 +169,9 @@ class Ingestion:
     @property
     def _retirement_rule(self) -> RetirementRule:
         settings, is_accepted = self._settings, self._options.accept_deletions
-        return RetirementRule(settings.unlisted_retention_days, settings.max_delete_fraction, is_accepted)
+        return RetirementRule(
+            settings.unlisted_retention_days, settings.max_delete_fraction, is_accepted, self._options.released
+        )
 
     def _filtered(self, targets: list[_Target]) -> list[_Target]:
         """Those of the targets that the entry's filter lets through."""
@@ -261,6 +263,8 @@ class Ingestion:
             report = self._new_report(str(run.id), target)
             if target.error is not None:
                 self._fail(report, "registry" if self._reads_registry else "feed", target.error)
+                if isinstance(target.error, RetirementsHeldError):
+                    report["registry"] = {"vanishing": target.error.as_dict()}
                 with self._database.transaction() as connection:
                     report["issues"] = issues.counts_of_ingestor(connection, self._entry.name)
             elif target.organization_id is not None:

@@ -81,7 +81,7 @@ class IngestorManager:
         start: Start | None = None,
     ) -> IngestReport:  # fmt: skip
         """Reads a registry, the feeds of its organizations or the one that is named, and brings the search index in
-        step. The held publication of the fingerprint `released` is let through."""
+        step. The held publication, or held retirements, of the fingerprint `released` are let through."""
         only = frozenset(organizations) if organizations is not None else None
         options = Options(organizations=only, released=released)
         if registry_path is None and feed_path is not None:

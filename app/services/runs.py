@@ -172,20 +172,17 @@ class RunFilter:
     before: tuple[datetime, UUID] | None = None
 
 
-_RUN = """
-    SELECT r.id, r.start_id, r.ingestor, o.urn AS organization, o.name, r.status, r.report, r.error, r.created_at,
-        r.finished_at
-    FROM runs r LEFT JOIN organizations o ON o.id = r.organization_id
-    """
+_COLUMNS = "r.id, r.start_id, r.ingestor, o.urn AS organization, o.name, r.status, r.error, r.created_at, r.finished_at"
+_FROM = "FROM runs r LEFT JOIN organizations o ON o.id = r.organization_id"
 
 
 def recent(connection: Connection, limit: int, wanted: RunFilter | None = None) -> list[dict[str, Any]]:
-    """The latest runs, newest first, as JSON documents."""
+    """The latest runs, newest first, as JSON documents, without the list of what held ones would delete."""
     wanted = wanted or RunFilter()
     time, run_id = wanted.before or (None, None)
     rows = connection.execute(
         text(f"""
-            {_RUN}
+            SELECT {_COLUMNS}, r.report #- '{{feed,vanishing}}' #- '{{registry,vanishing}}' AS report {_FROM}
             WHERE (CAST(:ingestor AS text) IS NULL OR r.ingestor = :ingestor)
                 AND (CAST(:organization AS text) IS NULL OR o.urn = :organization)
                 AND (CAST(:status AS text) IS NULL OR r.status = :status)
@@ -208,7 +205,9 @@ def recent(connection: Connection, limit: int, wanted: RunFilter | None = None) 
 
 def find(connection: Connection, run_id: UUID) -> dict[str, Any] | None:
     """The run with that id, as a JSON document."""
-    row = connection.execute(text(f"{_RUN} WHERE r.id = :id"), {"id": run_id}).one_or_none()
+    row = connection.execute(
+        text(f"SELECT {_COLUMNS}, r.report {_FROM} WHERE r.id = :id"), {"id": run_id}
+    ).one_or_none()
     return None if row is None else dict(row._mapping)
 
 
@@ -230,9 +229,15 @@ def as_report(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def held_publication(connection: Connection, run_id: UUID) -> bytes | None:
-    """The fingerprint of the publication that a run held; None when it is not the one that its feed waits with."""
+    """The fingerprint of the publication that a run held, or of the retirements; None when it is not what the feed or
+    the registry waits with."""
     fingerprint: bytes | None = connection.execute(
         text("""
+            SELECT decode(r.report #>> '{registry,vanishing,fingerprint}', 'hex') FROM runs r
+            WHERE r.id = :id AND r.status = 'held' AND r.organization_id IS NULL AND NOT EXISTS (
+                SELECT FROM runs later WHERE later.ingestor = r.ingestor AND later.start_id <> r.start_id
+                    AND later.created_at > r.created_at AND later.report #> '{steps,registry}' IS NOT NULL)
+            UNION ALL
             SELECT f.attempted_fingerprint FROM runs r JOIN feeds f ON f.organization_id = r.organization_id
             WHERE r.id = :id AND r.status = 'held' AND f.verdict = 'held' AND NOT EXISTS (
                 SELECT FROM runs later WHERE later.organization_id = r.organization_id

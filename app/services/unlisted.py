@@ -4,16 +4,17 @@ Only a reading of the registry can find one missing, and only a later one can re
 if it had never left; was it retired, it is ingested whole.
 """
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
 from app.cmp.issues import Issue
 from app.core.errors import DiscoveryNodeError
-from app.db.publication import MergeReport, are_too_many
+from app.db.publication import MAX_VANISHING_TOLD, MergeReport, are_too_many
 from app.services import issues
 
 
@@ -21,11 +22,15 @@ from app.services import issues
 class RetirementRule:
     """When an organization that left its registry is retired: after so many days. Nothing is while more than
     `max_fraction` of what the ingestor has would go at once. With `is_accepted` all go that an earlier reading found
-    missing."""
+    missing; so they do when `released` is the fingerprint of those that are missing, and of no others."""
 
     days: int = 1
     max_fraction: float = 0.2
     is_accepted: bool = False
+    released: bytes | None = None
+
+    def lets_through(self, leaving: Sequence["Unlisted"]) -> bool:
+        return self.is_accepted or self.released == fingerprint(leaving)
 
 
 DEFAULT_RULE = RetirementRule()
@@ -64,14 +69,26 @@ class Verdict:
 class RetirementsHeldError(DiscoveryNodeError):
     """More of what an ingestor has would be deleted than is let through unasked."""
 
-    def __init__(self, gone: Holdings, live: Holdings, fraction: float) -> None:
+    def __init__(self, leaving: Sequence[Unlisted], live: Holdings, fraction: float) -> None:
+        gone = Holdings(len(leaving), sum(each.live_products for each in leaving))
         super().__init__(
             f"{gone.organizations} of {live.organizations} organizations left the registry: {gone.products} of "
             f"{live.products} products would be deleted, more than the {fraction:.0%} that are let through",
             remedy="If that is meant, run `discovery-node ingest --accept-deletions`; else mend the registry.",
         )
-        self.gone = gone
-        self.live = live
+        self.leaving = leaving
+
+    def as_dict(self) -> dict[str, Any]:
+        """What would go, as a run's report tells it: the first of the organizations, with their products."""
+        told = [{"urn": each.urn, "products": each.live_products} for each in self.leaving[:MAX_VANISHING_TOLD]]
+        return {
+            "count": len(self.leaving), "organizations": told, "fingerprint": fingerprint(self.leaving).hex()
+        }  # fmt: skip
+
+
+def fingerprint(leaving: Collection[Unlisted]) -> bytes:
+    """What tells these organizations from any others, so that a release is of what was seen."""
+    return hashlib.sha256("\n".join(sorted(each.urn for each in leaving)).encode()).digest()
 
 
 def mark(connection: Connection, ingestor: str, listed: Collection[str]) -> None:
@@ -101,12 +118,12 @@ def judge(connection: Connection, ingestor: str, rule: RetirementRule, *, is_who
     retires none: they may be the missing ones."""
     unlisted = _of_ingestor(connection, ingestor, rule.days)
     leaving = [each for each in unlisted if each.retired_at is None]
-    if rule.is_accepted:
+    if rule.lets_through(leaving):
         return Verdict(unlisted, [each for each in leaving if each.was_seen], None)
     live = _holdings(connection, ingestor)
     gone = Holdings(len(leaving), sum(each.live_products for each in leaving))
     if any(are_too_many(*counts, rule.max_fraction) for counts in zip(gone, live, strict=True)):
-        return Verdict(unlisted, [], RetirementsHeldError(gone, live, rule.max_fraction))
+        return Verdict(unlisted, [], RetirementsHeldError(leaving, live, rule.max_fraction))
     return Verdict(unlisted, [each for each in leaving if each.is_due and is_whole], None)
 
 

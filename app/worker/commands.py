@@ -24,9 +24,9 @@ def start_ingestor(name: str) -> UUID:
     return UUID(sent.id)
 
 
-def release(ingestor: str, organization: str, fingerprint: bytes) -> UUID:
-    """Starts the ingestion that lets the organization's held publication through; returns the id of the start. Raises
-    `UnknownIngestorError`."""
+def release(ingestor: str, organization: str | None, fingerprint: bytes) -> UUID:
+    """Starts the ingestion that lets the organization's held publication through, or without one the retirements that
+    the ingestor's registry was held for; returns the id of the start. Raises `UnknownIngestorError`."""
     entry = _entry(ingestor)
     sent = ingest_released.delay(
         entry["name"], entry["source_type"], entry["registry"], entry["feed_path"], organization, fingerprint.hex()

@@ -62,8 +62,11 @@ def test_runs_are_listed_newest_first(served: Api) -> None:
 
 def test_a_run_says_whether_it_can_be_released(served: Api) -> None:
     runs = served.get("/runs").json()["runs"]
-    told = [served.get(f"/runs/{run['id']}").json()["releasable"] for run in runs]
-    assert told == [True, False, False]
+    told = [served.get(f"/runs/{run['id']}").json() for run in runs]
+    assert [run["releasable"] for run in told] == [True, False, False]
+    assert told[0]["feed"]["vanishing"]["count"] == 40
+    assert len(told[0]["feed"]["vanishing"]["products"]) == 40
+    assert "vanishing" not in runs[0]["feed"]
     served.problem(404, "GET", f"/runs/{uuid4()}")
     assert served.problem(422, "GET", "/runs/first")["errors"][0]["parameter"] == "run"
 

@@ -29,6 +29,9 @@ def test_a_publication_that_deletes_too_much_is_held_and_nothing_of_it_is_applie
     assert run["error"].startswith("40 of 100 products would be deleted, more than the 20% that are let through")
     assert "--accept-deletions" in run["error"]
     assert run["feed"]["shards"] == {"read": 2, "unchanged": 0, "failed": 0}
+    vanishing = run["feed"]["vanishing"]
+    assert vanishing["count"] == 40
+    assert {each["name"] for each in vanishing["products"]} == {f"Lamp {key}" for key in range(61, 101)}
     assert catalogue(node.snapshot()) == catalogue(before)
     assert node.rows("SELECT verdict, revision FROM feeds") == [{"verdict": "held", "revision": 1}]
     assert node.value("SELECT status FROM starts ORDER BY created_at DESC LIMIT 1") == "held"

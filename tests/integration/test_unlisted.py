@@ -3,11 +3,12 @@
 import signal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
-from app.services import browse, metrics
+from app.services import browse, metrics, runs
 from tests.integration.test_crashes import start_crash
 from tests.support import crashing
 from tests.support.embedders import forget_generations
@@ -215,6 +216,35 @@ def test_when_much_would_go_all_is_held_until_it_is_accepted(node: Node, mesh: M
     assert node.start(accept_deletions=True)["status"] == "success"
     assert node.products() == {"4": "Lamp 4"}
     assert node.start()["status"] == "success"
+
+
+def test_a_release_is_of_the_organizations_that_were_seen(node: Node, mesh: Mesh) -> None:
+    mesh.publish(ORGANIZATION, *[product(key) for key in range(100, 121)])
+    mesh.publish(THIRD, product(5, THIRD))
+    mesh.register(ORGANIZATION, OTHER_ORGANIZATION, THIRD)
+    node.start()
+    mesh.register(OTHER_ORGANIZATION, THIRD)
+    (held,) = [run for run in node.start()["runs"] if run["organization"] is None]
+    vanishing = held["registry"]["vanishing"]
+    assert vanishing["count"] == 1
+    assert vanishing["organizations"] == [{"urn": ORGANIZATION, "products": 21}]
+    seen = released_by(node, held["id"])
+    assert seen == bytes.fromhex(vanishing["fingerprint"])
+
+    mesh.register(OTHER_ORGANIZATION)
+    (another,) = [run for run in node.start(released=seen)["runs"] if run["organization"] is None]
+    assert another["status"] == "held"
+    assert len(node.products()) == 23
+    assert released_by(node, held["id"]) is None
+
+    assert node.start(released=released_by(node, another["id"]))["status"] == "success"
+    assert node.products() == {"4": "Lamp 4"}
+    assert released_by(node, another["id"]) is None
+
+
+def released_by(node: Node, run: str) -> bytes | None:
+    with node.database.transaction() as connection:
+        return runs.held_publication(connection, UUID(run))
 
 
 def test_many_small_ones_are_held_too(node: Node, mesh: Mesh) -> None:

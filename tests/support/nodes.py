@@ -48,9 +48,11 @@ class Node:
 
     def start(
         self, *names: str, steps: Sequence[Step] = CATALOGUE, full: bool = False, dry_run: bool = False,
-        accept_deletions: bool = False,
+        accept_deletions: bool = False, released: bytes | None = None,
     ) -> IngestReport:  # fmt: skip
-        options = Options(tuple(steps), full=full, dry_run=dry_run, accept_deletions=accept_deletions)
+        options = Options(
+            tuple(steps), full=full, dry_run=dry_run, accept_deletions=accept_deletions, released=released
+        )  # fmt: skip
         return self.manager.ingest(names, options=options)
 
     def run(self, *names: str, **options: Any) -> RunReport:

@@ -1,7 +1,14 @@
 """Who wins each touched URN, what the catalogue holds of it, and what would vanish."""
 
 from app.db.merge.step import MergeStep
-from app.db.publication import CategoriesLostError, ContentNeededError, DeletionsHeldError, are_too_many
+from app.db.publication import (
+    MAX_VANISHING_TOLD,
+    CategoriesLostError,
+    ContentNeededError,
+    DeletionsHeldError,
+    Vanishing,
+    are_too_many,
+)
 
 
 def find_winners(step: MergeStep) -> None:
@@ -84,4 +91,15 @@ def find_vanished(step: MergeStep, live: int) -> None:
     count = step.execute("SELECT count(*) FROM vanished WHERE kind = :product").scalar_one()
     fraction = step.publication.max_delete_fraction
     if are_too_many(count, live, fraction) and not step.publication.deletions_accepted:
-        raise DeletionsHeldError(count, live, fraction)
+        raise DeletionsHeldError(count, live, fraction, _first_vanished(step))
+
+
+def _first_vanished(step: MergeStep) -> list[Vanishing]:
+    rows = step.execute(
+        """
+        SELECT p.urn, p.name FROM vanished v JOIN products p ON p.id = v.id WHERE v.kind = :product
+        ORDER BY p.urn LIMIT :most
+        """,
+        most=MAX_VANISHING_TOLD,
+    )
+    return [Vanishing(row.urn, row.name) for row in rows]

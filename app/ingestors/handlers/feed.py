@@ -47,13 +47,15 @@ class ShardVerdicts:
 
 @dataclass
 class FeedReport:
-    """What became of a feed."""
+    """What became of a feed; of one that is held, what would vanish."""
 
     shards: ShardVerdicts = field(default_factory=ShardVerdicts)
     merge: MergeReport = field(default_factory=MergeReport)
+    vanishing: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {"shards": asdict(self.shards), **asdict(self.merge)}
+        vanishing = {"vanishing": self.vanishing} if self.vanishing else {}
+        return {"shards": asdict(self.shards), **asdict(self.merge), **vanishing}
 
 
 class FeedFailedError(IngestorError):
@@ -158,7 +160,8 @@ class FeedHandler:
                 log.info("categories were removed as empty meanwhile; merging again")
             except DeletionsHeldError as error:
                 self._record(reading, "held")
-                raise FeedHeldError(error, FeedReport(_shards(reading))) from error
+                report = FeedReport(_shards(reading), vanishing=error.as_dict())
+                raise FeedHeldError(error, report) from error
         raise UnstableError(f"{shown(reading.request.path)}: its shards changed {_READINGS} times while they were read")
 
     def _merge_once(self, reading: Reading) -> MergeReport:

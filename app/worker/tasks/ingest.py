@@ -59,13 +59,15 @@ def ingest_all(
 
 @celery_app.task(base=StartTask, name="ingest:release")
 def ingest_released(
-    ingestor_name: str, source_type: str, registry_path: str | None, feed_path: str | None, organization: str,
-    fingerprint: str,
+    ingestor_name: str, source_type: str, registry_path: str | None, feed_path: str | None,
+    organization: str | None, fingerprint: str,
 ) -> IngestReport:  # fmt: skip
-    """The organization's feed again, whose held publication, of this fingerprint, an operator lets through."""
+    """The organization's feed again, whose held publication, of this fingerprint, an operator lets through; without
+    an organization all of the ingestor, whose held retirements are let through."""
     log.info("ingesting what was held", ingestor=ingestor_name, organization=organization)
     return node().manager(Invitations()).ingest_all(
-        source_type, registry_path, feed_path, ingestor=ingestor_name, organizations=[organization],
+        source_type, registry_path, feed_path, ingestor=ingestor_name,
+        organizations=None if organization is None else [organization],
         released=bytes.fromhex(fingerprint), start=current_start(),
     )  # fmt: skip
 
