@@ -19,7 +19,17 @@ from app.api.guard import Guard
 from app.api.negotiation import Page
 from app.api.node import ApiNode
 from app.api.rates import RateLimiter
-from app.api.routes import catalogue, comparison, issues, operations, products, runs, system, validation
+from app.api.routes import (
+    catalogue,
+    comparison,
+    diagnostics,
+    issues,
+    operations,
+    products,
+    runs,
+    system,
+    validation,
+)
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect, connect_to_read
 
@@ -27,8 +37,8 @@ THREADS = 8
 """Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
 
 _ROUTERS = (
-    products.router, comparison.router, catalogue.router, runs.router, issues.router, validation.router,
-    operations.router, system.router, console.router,
+    products.router, comparison.router, catalogue.router, runs.router, issues.router, diagnostics.router,
+    validation.router, operations.router, system.router, console.router,
 )  # fmt: skip
 _DESCRIPTION = """
 The discovery API of the Commerce Mesh Protocol: search, products, who sells them, and how well their feeds are read.

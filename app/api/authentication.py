@@ -112,6 +112,7 @@ async def admin(request: Request) -> Caller:
     return found
 
 
+Anybody = Annotated[Caller, Depends(found_caller)]
 Reader = Annotated[Caller, Depends(reader)]
 Admin = Annotated[Caller, Depends(admin)]
 

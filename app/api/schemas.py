@@ -150,3 +150,42 @@ class SystemShape(Shape):
     queue: dict[str, float | int | None]
     feeds: list[Shape]
     index: list[Shape]
+
+
+class DiagnosticPlaceShape(Shape):
+    """Where something is wrong; `item` is the item as it was received, when it is in the catalogue."""
+
+    shard: str | None
+    position: int | None
+    path: str
+    message: str
+    value: str | None
+    attempted: bool
+
+
+class DiagnosticShape(Shape):
+    code: str
+    severity: str
+    title: str
+    hint: str
+    count: int
+    places: list[DiagnosticPlaceShape]
+
+
+class DiagnosticsShape(Shape):
+    """What is wrong with an organization's data, by code, errors first."""
+
+    organization: str
+    codes: list[DiagnosticShape]
+
+
+class LinkShape(Shape):
+    """A link for a brand, relative to the node's address."""
+
+    url: str
+    organization: str
+    expires_at: str = Field(alias="expiresAt")
+
+
+class RevocationShape(Shape):
+    revoked: bool

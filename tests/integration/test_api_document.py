@@ -28,7 +28,8 @@ _CHECKS = [
 _LISTED = {
     "/products", "/products/{urn}", "/compare", "/categories", "/brands", "/organizations", "/organizations/{urn}",
     "/runs", "/runs/{run}", "/runs/{run}/release", "/ingestors", "/ingestors/{name}/runs", "/issues", "/validate",
-    "/livez", "/readyz", "/metrics", "/system",
+    "/livez", "/readyz", "/metrics", "/organizations/{urn}/issues", "/organizations/{urn}/issues/links", "/diagnostics",
+    "/diagnostics/{token}", "/system",
 }  # fmt: skip
 _ASKED_FOR_MORE = {"/products", "/compare", "/categories", "/brands", "/organizations", "/runs", "/issues"}
 

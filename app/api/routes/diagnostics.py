@@ -1,0 +1,91 @@
+"""What is wrong with one organization's data, for who runs the node, and for the brand by a link."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from app.api.authentication import Admin, Anybody
+from app.api.links import SECRET, Link, read, sign
+from app.api.negotiation import answer
+from app.api.node import node_of
+from app.api.openapi import NEEDS_ADMIN, answers
+from app.api.problems import Problem
+from app.api.schemas import DiagnosticsShape, LinkShape, RevocationShape
+from app.cmp.urns import normalize_organization_urn
+from app.services import browse, diagnostics, secrets
+
+router = APIRouter(tags=["issues"])
+
+_DAY = 86_400  # seconds
+
+
+class LinkParameters(BaseModel):
+    """For how long a link is good."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(30, ge=1, le=365, description="Days until it expires.")
+
+
+@router.get("/organizations/{urn}/issues", responses=answers(DiagnosticsShape), openapi_extra=NEEDS_ADMIN)
+def of_organization(request: Request, urn: str, _caller: Admin) -> Response:
+    """What is wrong with an organization's data, by code, with the items as they were received."""
+    with node_of(request).reading() as connection:
+        document = _document(connection, _known(connection, urn))
+    return answer(request, document, page="diagnostics")
+
+
+@router.post(
+    "/organizations/{urn}/issues/links", status_code=201, responses=answers(LinkShape, status=201),
+    openapi_extra=NEEDS_ADMIN,
+)  # fmt: skip
+def link(request: Request, urn: str, wanted: Annotated[LinkParameters, Query()], _caller: Admin) -> Response:
+    """Make a link by which the brand reads the same without a key."""
+    with node_of(request).database.transaction() as connection:
+        made = Link(_known(connection, urn), int(time.time()) + wanted.days * _DAY)
+        place = f"/diagnostics/{sign(secrets.shared(connection, SECRET), made)}"
+    document = {
+        "url": place,
+        "organization": made.organization,
+        "expiresAt": datetime.fromtimestamp(made.expires_at, UTC),
+    }
+    return answer(request, document, page="link", status=201, headers={"Location": place})
+
+
+@router.delete("/diagnostics", responses=answers(RevocationShape), openapi_extra=NEEDS_ADMIN)
+def revoke(request: Request, _caller: Admin) -> Response:
+    """Revoke all links that were made so far."""
+    with node_of(request).database.transaction() as connection:
+        secrets.rotate(connection, SECRET)
+    return answer(request, {"revoked": True})
+
+
+@router.get("/diagnostics/{token}", responses=answers(DiagnosticsShape))
+def by_link(request: Request, token: Annotated[str, Path(max_length=2000)], _caller: Anybody) -> Response:
+    """The diagnostics that a link is for."""
+    node = node_of(request)
+    with node.database.transaction() as connection:
+        key = secrets.shared(connection, SECRET)
+    allowed = read(key, token)
+    with node.reading() as connection:
+        document = _document(connection, _known(connection, allowed.organization))
+    headers = {"X-Robots-Tag": "noindex", "Cache-Control": "private, no-cache"}
+    return answer(request, document, page="diagnostics", headers=headers)
+
+
+def _document(connection: Connection, organization: str) -> dict[str, Any]:
+    return {"organization": organization, "codes": diagnostics.of(connection, organization)}
+
+
+def _known(connection: Connection, urn: str) -> str:
+    """The organization's URN as the catalogue has it."""
+    known_as = normalize_organization_urn(urn)
+    found = browse.organization(connection, known_as) if known_as else None
+    if found is None:
+        raise Problem(404, "no-such-organization", "There is no organization of this URN")
+    return found.urn

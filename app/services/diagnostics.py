@@ -1,0 +1,79 @@
+"""What is wrong with one organization's data, as its brand has to mend it: by code, with the items as published."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import zstandard
+from sqlalchemy import Connection, text
+
+from app.cmp.codes import CODES
+from app.cmp.items import decode_item
+from app.net.urls import shown
+from app.services import issues
+from app.services.issues import IssueFilter
+
+MAX_ISSUES = 2000
+MAX_PLACES = 20
+"""Places of a code that are told in full."""
+_MAX_ITEM = 64 * 1024  # bytes of an item that is shown
+
+
+def of(connection: Connection, organization: str) -> list[dict[str, Any]]:
+    """The organization's issues by code, errors first; `places` are the first of each. An item that is in the catalogue
+    comes with its place, as it was received; of one that was rejected the issue's value is all that is kept."""
+    by_code: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for issue in issues.listed(connection, IssueFilter(organization), MAX_ISSUES):
+        by_code[issue["code"]].append(issue)
+    groups = [_group(code, found) for code, found in by_code.items()]
+    applied = [place for group in groups for place in group["places"] if not place["attempted"]]
+    wanted = {(place["shard"], place["position"]) for place in applied}
+    items = _items(connection, organization, [pair for pair in wanted if None not in pair])
+    for place in applied:
+        if item := items.get((place["shard"], place["position"])):
+            place["item"] = item
+    return groups
+
+
+def _group(code: str, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    known = CODES.get(code)
+    places = [place for issue in found for place in _places(issue)]
+    return {
+        "code": code,
+        "severity": found[0]["severity"],
+        "title": known.title if known else "",
+        "hint": found[0]["hint"],
+        "count": sum(issue["count"] or 1 for issue in found),
+        "places": places[:MAX_PLACES],
+    }
+
+
+def _places(issue: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where an issue is: itself, or of one that sums up many the first of these."""
+    told = {name: issue[name] for name in ("shard", "position", "path", "message", "value", "attempted")}
+    return [{**told, **place} for place in issue["places"]] or [told]
+
+
+def _items(
+    connection: Connection, organization: str, places: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """The items at these places that are in the catalogue, as they were received, by shard as it is shown."""
+    rows = connection.execute(
+        text("""
+            SELECT s.url, c.position, coalesce(p.raw, g.raw) AS raw
+            FROM organizations o JOIN feeds f ON f.organization_id = o.id JOIN feed_shards s ON s.feed_id = f.id
+                JOIN occurrences c ON c.shard_id = s.id AND c.position = ANY(CAST(:positions AS int[]))
+                LEFT JOIN products p ON c.kind = 1 AND p.organization_id = o.id AND p.urn = c.urn
+                LEFT JOIN product_groups g ON c.kind = 2 AND g.organization_id = o.id AND g.urn = c.urn
+            WHERE o.urn = :organization AND NOT c.superseded
+            """),
+        {"organization": organization, "positions": sorted({position for _, position in places})},
+    )
+    wanted = set(places)
+    return {
+        place: decode_item(content)
+        for row in rows
+        if row.raw is not None
+        and (place := (shown(row.url), row.position)) in wanted
+        and len(content := zstandard.decompress(row.raw)) <= _MAX_ITEM
+    }
