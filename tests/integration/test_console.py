@@ -206,3 +206,14 @@ def _live(page: str) -> list[str]:
     parser = _Elements()
     parser.feed(page)
     return parser.live
+
+
+def test_a_held_run_lists_what_would_vanish(node: Node, served: Api, folder: FeedFolder, admin: httpx2.Client) -> None:
+    folder.publish([product(number) for number in range(30)])
+    node.run(steps=STEPS)
+    folder.publish([product(0)])
+    held = node.run(steps=STEPS)
+    page = admin.get(f"/runs/{held['id']}").text
+    assert "29 products" in page
+    assert page.count("<td>Lamp ") == 29
+    assert f'action="/runs/{held["id"]}/release"' in page

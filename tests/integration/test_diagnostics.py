@@ -78,3 +78,12 @@ def test_forged_and_expired_links_are_refused(served: Api) -> None:
         )
     ]  # fmt: skip
     assert set(told) == {"urn:discovery-node:problem:no-such-link"}
+
+
+def test_the_page_marks_the_place_and_keeps_markup_text(served: Api) -> None:
+    made = served.post(f"{PLACE}/links", headers=served.key()).json()["url"]
+    page = served.get(made, headers={"Accept": "text/html"}).text
+    assert "<mark>      &#34;price&#34;: &#34;&lt;script&gt;alert(1)&lt;/script&gt;&#34;,</mark>" in page
+    assert page.count("<mark>") == 1
+    assert HOSTILE not in page
+    assert "Make a link" not in page

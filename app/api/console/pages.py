@@ -10,6 +10,7 @@ from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from app.api.console import session
+from app.api.console.marking import marked
 from app.api.console.plots import history
 from app.api.negotiation import Page, encoded
 from app.api.problems import Problem
@@ -112,6 +113,7 @@ def _by_code(issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 _templates.filters |= {
     "link": _link, "pictures": _pictures, "named": _named, "money": _money, "availability": _availability,
     "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
+    "marked": marked,
 }  # fmt: skip
 _templates.globals["filter_names"] = list(Filter.model_fields)
 
@@ -120,10 +122,10 @@ PAGES: Mapping[str, Page] = {
         name: _page(name)
         for name in (
             "search", "product", "compare", "categories", "brands", "organizations", "organization", "issues",
-            "validation", "problem",
+            "diagnostics",            "validation", "problem",
         )
     },
-    **{name: _operating(name) for name in ("runs", "run", "ingestors", "system", "started")},
+    **{name: _operating(name) for name in ("runs", "run", "ingestors", "system", "started", "link")},
 }  # fmt: skip
 """By the names that routes use."""
 
