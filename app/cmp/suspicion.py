@@ -3,8 +3,10 @@
 import re
 
 # Almost no text holds one of these, and looking for them takes a fraction of what the expression does.
-_HINTS = ("instruction", "prompt", "you are ", "assistant", "agent", "language model", "llm", "ai ", "<|", "[inst", "ignore",
-          "disregard", "forget", "override")  # fmt: skip
+_HINTS = (
+    "instruction", "prompt", "you are ", "assistant", "agent", "language model", "llm", "ai ", "<|", "[inst", "ignore",
+    "disregard", "forget", "override",
+)  # fmt: skip
 _INSTRUCTION = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:instructions?|prompts?|rules|guidelines|everything above)\b"
     r"|\b(?:system|developer|hidden|initial)\s+prompt\b"
