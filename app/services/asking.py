@@ -20,7 +20,7 @@ log = structlog.get_logger()
 QUERY_VECTORS = 4096
 """Vectors of queries that are kept, the latest asked for: of the local model some 6 MB."""
 
-_BRAND_WORDS = 6  # of a name, at most
+_BRAND_WORDS = 4  # of a name, at most
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,15 @@ class Question:
     query: str
     respelled: str | None
     vector: NDArray[np.float32] | None
+
+    def respell(self, embedder: Embedder) -> "Question":
+        """As the index would have it; itself when there is nothing better."""
+        index, connection = self.generation.index, self.connection
+        spelled = respell(self.query, partial(index.count_phrases, connection), partial(index.count_words, connection))
+        if spelled == self.query:
+            return self
+        vector = None if self.vector is None else _vector(embedder, spelled)
+        return replace(self, respelled=spelled, vector=vector)
 
     def candidates(self, scope: Scope, depth: int) -> Candidates:
         words = f"{self.query} OR {self.respelled}" if self.respelled else self.query
@@ -59,10 +68,8 @@ def ask(connection: Connection, embedder: Embedder, query: str) -> Question | No
         generation, is_embeddable = live_generation(connection), False
     if generation is None:
         return None
-    index = generation.index
-    spelled = respell(query, partial(index.count_phrases, connection), partial(index.count_words, connection))
-    vector = _vector(embedder, spelled) if is_embeddable else None
-    return Question(connection, generation, query, spelled if spelled != query else None, vector)
+    vector = _vector(embedder, query) if is_embeddable else None
+    return Question(connection, generation, query, None, vector)
 
 
 def _vector(embedder: Embedder, query: str) -> NDArray[np.float32] | None:

@@ -7,15 +7,15 @@ from functools import partial
 
 from sqlalchemy import Connection, text
 
-from app.services.asking import ask
+from app.services.asking import Question, ask
 from app.services.identifiers import Identified, identified
 from app.services.scope import Scope
 from app.vectors.embedders import Embedder
 from app.vectors.indexes.base import Candidates, Leg
-from app.vectors.ranking import BRAND_SCORE, DEPTH, IDENTIFIER_SCORE, fuse
+from app.vectors.ranking import BRAND_SCORE, DEPTH, FEW, IDENTIFIER_SCORE, fuse
 
 _GROWTH = 4  # times deeper, when variants of few groups are all that was found
-_CHUNK = 50  # products whose groups are looked up at once
+_CHUNK = 50  # products whose groups are looked up at once, at most
 
 Ranking = list[tuple[int, float]]
 """Ids of products with their scores, best first."""
@@ -96,7 +96,7 @@ def _search(connection: Connection, embedder: Embedder, scope: Scope, query: str
     question = ask(connection, embedder, query)
     if question is None:
         return Found([(product, IDENTIFIER_SCORE) for product in named], identifiers=named)
-    legs = question.candidates(scope, depth)
+    question, legs = _candidates(question, embedder, scope, depth)
     fused = dict(fuse(list(legs.dense), list(legs.text), list(legs.partial)))
     first = sorted(named.values(), key=lambda each: (-each.length, -fused.get(each.product, 0.0)))
     brand = question.of_brand(scope, depth)
@@ -107,12 +107,23 @@ def _search(connection: Connection, embedder: Embedder, scope: Scope, query: str
     return Found(list(ranking.items()), is_all, named, frozenset(brand), legs, question.respelled)
 
 
+def _candidates(question: Question, embedder: Embedder, scope: Scope, depth: int) -> tuple[Question, Candidates]:
+    """Of the query as it is written; where few products hold its words, as the index would have it."""
+    legs = question.candidates(scope, depth)
+    if len(legs.text) < FEW:
+        respelled = question.respell(embedder)
+        if respelled is not question:
+            return respelled, respelled.candidates(scope, depth)
+    return question, legs
+
+
 def _best_of_groups(connection: Connection, ranking: Ranking, most: int) -> Ranking:
     """The first product of each group, and all of none."""
     best: Ranking = []
     seen = set[int]()
-    for start in range(0, len(ranking), _CHUNK):
-        chunk = ranking[start : start + _CHUNK]
+    size = min(most, _CHUNK)
+    for start in range(0, len(ranking), size):
+        chunk = ranking[start : start + size]
         groups = _groups(connection, [product for product, _ in chunk])
         for product, score in chunk:
             group = groups.get(product)

@@ -19,7 +19,7 @@ FEW = 10
 PART = 0.4
 """The part that is enough: of all words, the rare ones counting more."""
 
-COMMON = 1_000
+COMMON = 500
 """A word that so many products hold says too little to find a product by it alone."""
 
 IDENTIFIER_SCORE = 1.0

@@ -37,10 +37,12 @@ def respell(query: str, count_phrases: Count, count_words: Count) -> str:
         return query
     if not _PLAIN.fullmatch(" ".join(words)):
         return query
-    pairs = [f"{first} {second}" for first, second in pairwise(words)]
-    held = count_phrases([*words, *pairs, *(pair.replace(" ", "") for pair in pairs)])
+    pairs = {f"{first} {second}": first + second for first, second in pairwise(words)}
+    held = dict(count_phrases([*words, *pairs.values()]))
     if not held:
         return query
+    if joined := [pair for pair, word in pairs.items() if held[word]]:
+        held |= count_phrases(joined)
     better = _corrected(_joined(words, held), held, count_words)
     return query if better == words else " ".join(better)
 

@@ -23,23 +23,40 @@ _READ = 200  # products that hold one of many words, at most
 _QUOTED = r"'''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''''"
 
 
+def _common(table: str) -> str:
+    """SQL for the lexemes that `COMMON` products hold, with about how many do: what PostgreSQL has gathered, so that
+    nobody has to look at the many. None before it has."""
+    return f"""
+        SELECT held.lexeme, held.part * c.reltuples AS number
+        FROM pg_class c JOIN pg_stats s ON s.tablename = c.relname AND s.attname = 'tsv'
+        CROSS JOIN LATERAL unnest(CAST(CAST(s.most_common_elems AS text) AS text[]), s.most_common_elem_freqs)
+            AS held (lexeme, part)
+        WHERE c.oid = CAST('{table}' AS regclass) AND held.part * c.reltuples >= {COMMON}
+        """  # noqa: S608 - this package's own fragments
+
+
 def partial_matches(table: str, condition: str, distance: str) -> str:
     """SQL for products that hold at least `PART` of the query's words, the part as `score`, best first. The fewer
     products hold a word the more it counts; by those that `COMMON` hold nothing is found, which bounds the work."""
     return f"""
         WITH terms AS MATERIALIZED (
-            SELECT lexeme FROM unnest(tsvector_to_array(to_tsvector('english', :query))) AS lexeme
+            SELECT lexeme, common.number
+            FROM unnest(tsvector_to_array(to_tsvector('english', :query))) AS lexeme
+            LEFT JOIN ({_common(table)}) AS common USING (lexeme)
         ),
         held AS MATERIALIZED (
             SELECT terms.lexeme, v.product_id FROM terms CROSS JOIN LATERAL (
                 SELECT v.product_id FROM {table} v WHERE v.tsv @@ CAST({_QUOTED} AS tsquery) LIMIT {COMMON}
-            ) v
+            ) v WHERE terms.number IS NULL
+        ),
+        counted AS MATERIALIZED (
+            SELECT lexeme, coalesce(terms.number, count(product_id)) AS number
+            FROM terms LEFT JOIN held USING (lexeme) GROUP BY lexeme, terms.number
         ),
         weighed AS MATERIALIZED (
-            SELECT lexeme, count(product_id) AS number, ln(1 + (
-                    SELECT greatest(reltuples, {COMMON}) FROM pg_class WHERE oid = CAST('{table}' AS regclass)
-                ) / (1 + count(product_id))) AS weight
-            FROM terms LEFT JOIN held USING (lexeme) GROUP BY lexeme
+            SELECT lexeme, number, ln(1 + (
+                SELECT greatest(reltuples, {COMMON}) FROM pg_class WHERE oid = CAST('{table}' AS regclass)
+            ) / (1 + number)) AS weight FROM counted
         ),
         parts AS MATERIALIZED (
             SELECT product_id, sum(weight) / (SELECT sum(weight) FROM weighed) AS score
@@ -57,11 +74,15 @@ def count_phrases(connection: Connection, table: str, phrases: Sequence[str]) ->
     as `the`, count as held."""
     rows = connection.execute(
         text(f"""
-            SELECT phrase, CASE WHEN numnode(query) = 0 THEN {_COUNTED} ELSE (
-                SELECT count(*) FROM (SELECT FROM {table} v WHERE v.tsv @@ query LIMIT {_COUNTED}) AS first
-            ) END
+            WITH common AS MATERIALIZED ({_common(table)})
+            SELECT phrase, CASE
+                WHEN lexemes <@ (SELECT coalesce(array_agg(lexeme), '{{}}') FROM common) AND cardinality(lexemes) < 2
+                THEN {_COUNTED} ELSE (
+                    SELECT count(*) FROM (SELECT FROM {table} v WHERE v.tsv @@ query LIMIT {_COUNTED}) AS first
+                ) END
             FROM unnest(CAST(:phrases AS text[])) AS phrase
             CROSS JOIN LATERAL plainto_tsquery('english', phrase) AS query
+            CROSS JOIN LATERAL tsvector_to_array(to_tsvector('english', phrase)) AS lexemes
             """),  # noqa: S608 - the index's own table
         {"phrases": phrases},
     )

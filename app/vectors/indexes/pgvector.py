@@ -7,7 +7,8 @@ product is never found, and goes with the next vector step.
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,10 +212,12 @@ class PgVectorIndex(Tracking):
         )
 
     def count_phrases(self, connection: Connection, phrases: Sequence[str]) -> Mapping[str, int]:
-        return count_phrases(connection, self.table, phrases)
+        with _by_index(connection):
+            return count_phrases(connection, self.table, phrases)
 
     def count_words(self, connection: Connection, words: Sequence[str]) -> Mapping[str, int]:
-        return count_words(connection, self.table, words)
+        with _by_index(connection):
+            return count_words(connection, self.table, words)
 
     def _nearest(
         self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], depth: int
@@ -244,11 +247,9 @@ class PgVectorIndex(Tracking):
     def _by_part(
         self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], *, has_vector: bool
     ) -> Leg:
-        """For the sake of the limits, the planner would rather read the table than its index."""
-        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         nearest = self._distance if has_vector else "v.product_id"
-        rows = connection.execute(text(partial_matches(self.table, condition.sql, nearest)), parameters).all()
-        connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
+        with _by_index(connection):
+            rows = connection.execute(text(partial_matches(self.table, condition.sql, nearest)), parameters).all()
         return {row.found: row.score for row in rows}
 
     def _exact(
@@ -315,6 +316,14 @@ def require_version(connection: Connection) -> None:
             "(CVE-2026-3172)",
             remedy="Install pgvector 0.8.2 or newer, and run `ALTER EXTENSION vector UPDATE` in the database.",
         )
+
+
+@contextmanager
+def _by_index(connection: Connection) -> Iterator[None]:
+    """For the sake of their limits, the planner would rather read the table for words than its index."""
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    yield
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
 
 def _passing(condition: Condition) -> str:
