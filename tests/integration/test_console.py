@@ -17,6 +17,7 @@ from app.services import keys
 from tests.support.api import Api, api
 from tests.support.feeds import ORGANIZATION, FeedFolder, group, product, product_urn, variant
 from tests.support.nodes import Node
+from tests.support.web import Site, WebServer
 
 PAGE = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
@@ -165,6 +166,23 @@ def test_a_feed_is_validated_by_upload(served: Api) -> None:
     inside = served.post("/validate/form", data={"url": "http://127.0.0.1:1/feed.json"}, headers=PAGE)
     assert inside.status_code == 422
     assert served.post("/validate/form", data={}, headers=PAGE).status_code == 422
+
+
+def test_a_cookie_opens_no_private_host(node: Node, folder: FeedFolder) -> None:
+    """Or the form of any page would, in an operator's browser; the key itself does."""
+    folder.publish([product(1)])
+    with (
+        WebServer(Site(folder.path)) as inside,
+        api(node.database, node.settings, allowed_private_hosts="127.0.0.1") as client,
+    ):
+        place = f"{inside.url}/feed/index.json"
+        with httpx2.Client(base_url=client.base_url, headers=PAGE) as browser:
+            assert browser.post("/sign-in", data={"key": key_of(client)}).status_code == 303
+            assert browser.post("/validate/form", data={"url": place}).status_code == 422
+            assert browser.post("/validate", params={"url": place}).status_code == 422
+        assert inside.asked == []
+        assert client.post("/validate", params={"url": place}, headers=client.key("admin")).status_code == 200
+        assert inside.asked
 
 
 def test_files_are_cached_by_what_they_hold(served: Api) -> None:

@@ -121,10 +121,12 @@ def _of_web(url: str, settings: Settings) -> ValidationReport:
 
 
 def _modest(settings: Settings, caller: Caller) -> Settings:
-    """Settings for a stranger's document. Only an admin's leads to the private hosts that the node may read."""
+    """Settings for a stranger's document. Only an admin's leads to the private hosts that the node may read, and only
+    with the key itself: a cookie comes with the form of any page, too."""
+    is_trusted = caller.is_admin and not caller.is_session
     return settings.model_copy(
         update={
-            "allowed_private_hosts": settings.allowed_private_hosts if caller.is_admin else "",
+            "allowed_private_hosts": settings.allowed_private_hosts if is_trusted else "",
             "max_document_bytes": min(settings.max_document_bytes, _MAX_BYTES),
             "max_unpacked_bytes": min(settings.max_unpacked_bytes, _MAX_UNPACKED),
             "max_transfer_seconds": min(settings.max_transfer_seconds, MAX_SECONDS / 2),
