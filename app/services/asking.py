@@ -1,6 +1,6 @@
 """A query as the index is asked it: spelled as the catalogue is, with a vector where there is one."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import ConfigurationError
 from app.services.generations import Generation, live_generation, searched_generation
-from app.services.scope import Scope, SearchFilters, resolve
+from app.services.scope import Scope, resolve
 from app.vectors.embedders import Embedder, EmbedderIdentity, EmbeddingUnavailableError
 from app.vectors.indexes.base import Candidates
 from app.vectors.spelling import respell
@@ -50,7 +50,7 @@ class Question:
         """When the query is a brand's name: its products, by words; what its name is near to says nothing."""
         if len(self.query.split()) > _BRAND_WORDS or not _is_brand(self.connection, self.query):
             return []
-        filters = SearchFilters(**asdict(scope.filters))
+        filters = scope.filters
         if filters.brand is None:
             filters = replace(filters, brand=self.query)
         of_brand = resolve(self.connection, filters)

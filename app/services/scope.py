@@ -1,8 +1,7 @@
 """What a hit must be, as SQL about the catalogue."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -10,21 +9,7 @@ from sqlalchemy import Connection, text
 from app.cmp.availability import IN_STOCK
 from app.cmp.categories import SEPARATOR, normalize_path
 from app.cmp.urns import normalize_organization_urn
-from app.vectors.indexes.base import Condition, Filters
-
-
-@dataclass(frozen=True)
-class SearchFilters:
-    """What a hit must be. One offer must pass all of price, currency and stock; without a currency, prices compare as
-    numbers in any. A category is a path or any part of one, case aside, and what lies below it."""
-
-    brand: str | None = None
-    category: str | None = None
-    min_price: Decimal | None = None
-    max_price: Decimal | None = None
-    currency: str | None = None
-    in_stock: bool = False
-    organization: str | None = None
+from app.vectors.indexes.base import Condition, SearchFilters
 
 
 @dataclass(frozen=True)
@@ -35,7 +20,7 @@ class Scope:
     offers: str
     parameters: Mapping[str, Any]
     is_filter: bool
-    filters: Filters
+    filters: SearchFilters
 
     @property
     def condition(self) -> Condition:
@@ -47,7 +32,9 @@ def resolve(connection: Connection, filters: SearchFilters) -> Scope | None:
     parameters: dict[str, Any] = {"in_stock_names": sorted(IN_STOCK)}
     products, offers = ["p.deleted_at IS NULL"], ["true"]
     if filters.organization is not None:
-        organization = _organization_id(connection, filters.organization)
+        urn = normalize_organization_urn(filters.organization) or filters.organization
+        filters = replace(filters, organization=urn)
+        organization = _organization_id(connection, urn)
         if organization is None:
             return None
         products.append("p.organization_id = :organization")
@@ -71,15 +58,11 @@ def resolve(connection: Connection, filters: SearchFilters) -> Scope | None:
     if len(offers) > 1:
         passing = " AND ".join(offers)
         products.append(f"EXISTS (SELECT FROM offers o WHERE o.product_id = p.id AND {passing})")
-    urn = filters.organization and (normalize_organization_urn(filters.organization) or filters.organization)
-    wanted = Filters(**asdict(filters) | {"organization": urn})
-    return Scope(" AND ".join(products), " AND ".join(offers), parameters, len(products) > 1, wanted)
+    return Scope(" AND ".join(products), " AND ".join(offers), parameters, len(products) > 1, filters)
 
 
 def _organization_id(connection: Connection, urn: str) -> int | None:
-    found: int | None = connection.execute(
-        text("SELECT id FROM organizations WHERE urn = :urn"), {"urn": normalize_organization_urn(urn) or urn}
-    ).scalar()
+    found: int | None = connection.execute(text("SELECT id FROM organizations WHERE urn = :urn"), {"urn": urn}).scalar()
     return found
 
 

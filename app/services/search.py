@@ -9,8 +9,9 @@ from sqlalchemy import Connection, text
 
 from app.cmp.text import clean, cut_bytes
 from app.services.ranked import Explanation, Place, Ranking, find
-from app.services.scope import Scope, SearchFilters, resolve
+from app.services.scope import Scope, resolve
 from app.vectors.embedders import Embedder
+from app.vectors.indexes.base import SearchFilters
 from app.vectors.ranking import DEPTH
 
 __all__ = ["Explanation", "Place", "SearchFilters", "SearchHit", "Variant", "first_page", "further_page", "search"]

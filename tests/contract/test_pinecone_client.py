@@ -18,12 +18,12 @@ import trustme
 from app.core.errors import ConfigurationError
 from app.net.door import Policy
 from app.vectors.indexes.pinecone import (
-    Filters,
     PineconeError,
     PineconeIndexes,
     PineconeRefusedError,
     PineconeUnavailableError,
     Record,
+    SearchFilters,
     UnsuitableIndexError,
     create_missing,
     obsolete_settings,
@@ -123,12 +123,12 @@ def test_both_find_what_they_hold(indexes: PineconeIndexes) -> None:
     records = [record(number, metadata=facts("Acme" if number % 2 else "Other")) for number in range(50)]
     for index in (indexes.dense, indexes.sparse):
         written(index.upsert(NAMESPACE, records))
-    best = indexes.dense.query(NAMESPACE, vector=records[7].vector, filters=Filters(brand="ACME"), top_k=3)
+    best = indexes.dense.query(NAMESPACE, vector=records[7].vector, filters=SearchFilters(brand="ACME"), top_k=3)
     assert best[0].id == "7"
     assert all(int(match.id) % 2 for match in best)
-    found = indexes.sparse.query(NAMESPACE, text="number8", filters=Filters(brand="other"))
+    found = indexes.sparse.query(NAMESPACE, text="number8", filters=SearchFilters(brand="other"))
     assert [match.id for match in found] == ["8"]
-    assert indexes.sparse.query(NAMESPACE, text="number8", filters=Filters(brand="acme")) == []
+    assert indexes.sparse.query(NAMESPACE, text="number8", filters=SearchFilters(brand="acme")) == []
     assert indexes.dense.query("another", vector=records[7].vector) == []
 
 
@@ -148,7 +148,7 @@ def test_metadata_changes_without_embedding(server: PineconeServer, indexes: Pin
     changes = [(str(number), facts("New")) for number in range(10)] + [("99", facts("New"))]
     assert written(indexes.sparse.update_metadata(NAMESPACE, changes)) == [*numbers(10), "99"]
     assert server.indexes["sparse"].counted.embedded == embedded
-    found = indexes.sparse.query(NAMESPACE, text="coffee", filters=Filters(brand="new"))
+    found = indexes.sparse.query(NAMESPACE, text="coffee", filters=SearchFilters(brand="new"))
     assert sorted((match.id for match in found), key=int) == numbers(10)
     assert held(server, "sparse") == numbers(20)
 

@@ -13,7 +13,7 @@ from app.services.metrics import pending
 from app.services.search import SearchHit, search
 from app.vectors.embedders import Embedder
 from app.vectors.indexes import pinecone_index
-from app.vectors.indexes.base import Condition, Filters
+from app.vectors.indexes.base import Condition, SearchFilters
 from app.vectors.indexes.pinecone import PineconeRefusedError
 from tests.acceptance.conftest import ROOT
 from tests.integration.test_search import Shop
@@ -158,7 +158,7 @@ def test_as_many_hits_as_exist_are_found_though_the_filter_passes_more(shop, nod
     shop.publish(items, [])
     monkeypatch.setattr(pinecone_index, "FEW", 0)
     monkeypatch.setattr(pinecone_index, "MAX_FOUND", most)
-    condition = Condition("p.deleted_at IS NULL AND p.sku ~ '[05]$'", is_filter=True, filters=Filters())
+    condition = Condition("p.deleted_at IS NULL AND p.sku ~ '[05]$'", is_filter=True, filters=SearchFilters())
     with node.database.transaction() as connection:
         index = live_generation(connection).index
         found = index.candidates(connection, "lamp", shop.embedder.embed(["lamp"]).vectors[0], condition, 8)

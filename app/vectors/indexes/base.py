@@ -76,8 +76,9 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Filters:
-    """What a product must be, as `app.services.search` understands it; the organization by the URN it has there."""
+class SearchFilters:
+    """What a product must be. One offer must pass all of price, currency and stock; without a currency, prices compare
+    as numbers in any. A category is a path or any part of one, case aside, and what lies below it."""
 
     brand: str | None = None
     category: str | None = None
@@ -96,7 +97,7 @@ class Condition:
     sql: str = "p.deleted_at IS NULL"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     is_filter: bool = False
-    filters: Filters = Filters()
+    filters: SearchFilters = SearchFilters()
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from app.cmp.categories import SEPARATOR, cut_path, normalize_path
 from app.cmp.currencies import CURRENCIES
 from app.cmp.limits import MAX_PRICE
 from app.vectors.indexes.pinecone import (
-    Filters,
     OfferFacts,
     ProductFacts,
+    SearchFilters,
     metadata_hash,
     pinecone_filter,
     product_metadata,
@@ -47,7 +47,7 @@ _products = st.builds(
     st.lists(_offers, max_size=4),
 )
 _filters = st.builds(
-    Filters,
+    SearchFilters,
     brand=st.none() | _texts | _brand_urns,
     category=st.none() | _paths.filter(bool) | _words,
     min_price=st.none() | _prices,
@@ -58,7 +58,7 @@ _filters = st.builds(
 )
 
 
-def passes_exactly(product: ProductFacts, filters: Filters) -> bool:
+def passes_exactly(product: ProductFacts, filters: SearchFilters) -> bool:
     """As `app.services.search` asks PostgreSQL."""
     if filters.organization not in {None, product.organization_urn}:
         return False
@@ -76,7 +76,7 @@ def passes_exactly(product: ProductFacts, filters: Filters) -> bool:
     return not asks_for_offer or any(_offer_passes(offer, filters) for offer in product.offers)
 
 
-def _offer_passes(offer: OfferFacts, filters: Filters) -> bool:
+def _offer_passes(offer: OfferFacts, filters: SearchFilters) -> bool:
     return (
         (filters.min_price is None or offer.price >= filters.min_price)
         and (filters.max_price is None or offer.price <= filters.max_price)
@@ -85,7 +85,7 @@ def _offer_passes(offer: OfferFacts, filters: Filters) -> bool:
     )
 
 
-def found(product: ProductFacts, filters: Filters) -> bool:
+def found(product: ProductFacts, filters: SearchFilters) -> bool:
     condition = pinecone_filter(filters)
     if condition is None:
         return True
@@ -96,9 +96,10 @@ def found(product: ProductFacts, filters: Filters) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(_products, _filters)
 @example(ProductFacts("o", offers=[OfferFacts(Decimal("99999999999999.999999"), "EUR", "InStock")]),
-         Filters(min_price=Decimal("99999999999999.999998"), max_price=Decimal("99999999999999.999999")))  # fmt: skip
-@example(ProductFacts("o", category_path="a > b > a > c"), Filters(category="B > A"))
-def test_nothing_that_passes_is_left_out(product: ProductFacts, filters: Filters) -> None:
+         SearchFilters(min_price=Decimal("99999999999999.999998"),
+                       max_price=Decimal("99999999999999.999999")))  # fmt: skip
+@example(ProductFacts("o", category_path="a > b > a > c"), SearchFilters(category="B > A"))
+def test_nothing_that_passes_is_left_out(product: ProductFacts, filters: SearchFilters) -> None:
     if passes_exactly(product, filters):
         assert found(product, filters)
 
@@ -106,32 +107,32 @@ def test_nothing_that_passes_is_left_out(product: ProductFacts, filters: Filters
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        (Filters(), True),
-        (Filters(brand="ACME "), True),
-        (Filters(brand="Acme Tools"), True),
-        (Filters(brand="urn:cmp:brand:a"), True),
-        (Filters(brand="Other"), False),
-        (Filters(category="audio"), True),
-        (Filters(category="Electronics>Audio"), True),
-        (Filters(category="Audio > Headphones"), True),
-        (Filters(category="Headphones > Audio"), False),
-        (Filters(category="Video"), False),
-        (Filters(currency="eur"), True),
-        (Filters(currency="USD"), False),
-        (Filters(min_price=Decimal(11)), True),
-        (Filters(min_price=Decimal(31)), False),
-        (Filters(max_price=Decimal(9)), False),
-        (Filters(max_price=Decimal(15), currency="JPY"), False),
-        (Filters(in_stock=True), True),
-        (Filters(in_stock=True, max_price=Decimal(19)), False),
-        (Filters(in_stock=True, currency="EUR", min_price=Decimal(20), max_price=Decimal(20)), True),
-        (Filters(in_stock=True, currency="JPY"), False),
-        (Filters(organization="urn:cmp:org:one"), True),
-        (Filters(organization="urn:cmp:org:two"), False),
+        (SearchFilters(), True),
+        (SearchFilters(brand="ACME "), True),
+        (SearchFilters(brand="Acme Tools"), True),
+        (SearchFilters(brand="urn:cmp:brand:a"), True),
+        (SearchFilters(brand="Other"), False),
+        (SearchFilters(category="audio"), True),
+        (SearchFilters(category="Electronics>Audio"), True),
+        (SearchFilters(category="Audio > Headphones"), True),
+        (SearchFilters(category="Headphones > Audio"), False),
+        (SearchFilters(category="Video"), False),
+        (SearchFilters(currency="eur"), True),
+        (SearchFilters(currency="USD"), False),
+        (SearchFilters(min_price=Decimal(11)), True),
+        (SearchFilters(min_price=Decimal(31)), False),
+        (SearchFilters(max_price=Decimal(9)), False),
+        (SearchFilters(max_price=Decimal(15), currency="JPY"), False),
+        (SearchFilters(in_stock=True), True),
+        (SearchFilters(in_stock=True, max_price=Decimal(19)), False),
+        (SearchFilters(in_stock=True, currency="EUR", min_price=Decimal(20), max_price=Decimal(20)), True),
+        (SearchFilters(in_stock=True, currency="JPY"), False),
+        (SearchFilters(organization="urn:cmp:org:one"), True),
+        (SearchFilters(organization="urn:cmp:org:two"), False),
     ],
     ids=str,
 )
-def test_filters_leave_out_what_differs_in_one_thing(filters: Filters, *, expected: bool) -> None:
+def test_filters_leave_out_what_differs_in_one_thing(filters: SearchFilters, *, expected: bool) -> None:
     product = ProductFacts(
         "urn:cmp:org:one", ["Acme", "Acme Tools"], "urn:cmp:brand:a", "Electronics > Audio > Headphones",
         [
@@ -151,9 +152,10 @@ def test_what_an_update_replaces_is_all_that_filters_look_at() -> None:
     bare = ProductFacts("urn:cmp:org:one")
     updated = product_metadata(full, TEXT_HASH) | product_metadata(bare, TEXT_HASH)
     for filters in (
-        Filters(brand="Acme"), Filters(brand="urn:cmp:brand:a"), Filters(category="Audio"), Filters(in_stock=True),
-        Filters(currency="EUR"), Filters(min_price=Decimal(1)), Filters(max_price=Decimal(99)),
-        Filters(currency="EUR", in_stock=True, max_price=Decimal(99)),
+        SearchFilters(brand="Acme"), SearchFilters(brand="urn:cmp:brand:a"), SearchFilters(category="Audio"),
+        SearchFilters(in_stock=True),
+        SearchFilters(currency="EUR"), SearchFilters(min_price=Decimal(1)), SearchFilters(max_price=Decimal(99)),
+        SearchFilters(currency="EUR", in_stock=True, max_price=Decimal(99)),
     ):  # fmt: skip
         condition = pinecone_filter(filters)
         assert condition is not None
@@ -167,7 +169,7 @@ def test_the_largest_product_fits_and_is_found() -> None:
     product = ProductFacts("urn:" + "o" * 1020, names, "urn:" + "b" * 1020, path, offers)
     metadata = product_metadata(product, TEXT_HASH)
     assert len(msgspec.json.encode(check_metadata(metadata))) <= MAX_METADATA_BYTES
-    wanted = Filters(
+    wanted = SearchFilters(
         brand=names[0].upper(), category=path.split(SEPARATOR)[3], currency=offers[-1].currency,
         min_price=offers[-1].price, in_stock=True,
     )  # fmt: skip
@@ -176,7 +178,7 @@ def test_the_largest_product_fits_and_is_found() -> None:
 
 def test_a_path_of_too_many_parts_passes_every_category() -> None:
     product = ProductFacts("o", category_path=SEPARATOR.join(str(number) * 100 for number in range(40)))
-    assert found(product, Filters(category="whatever"))
+    assert found(product, SearchFilters(category="whatever"))
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,7 +11,7 @@ The metadata that filters ask for (`metadata`) and the filters (`filters`) belon
 product that passes the exact one, and some that do not, which PostgreSQL has to look at again.
 """
 
-from app.vectors.indexes.base import Filters
+from app.vectors.indexes.base import SearchFilters
 from app.vectors.indexes.pinecone.client import Match, PineconeIndex, PineconeIndexes, open_indexes
 from app.vectors.indexes.pinecone.config import PineconeConfig, obsolete_settings
 from app.vectors.indexes.pinecone.counters import Traffic
@@ -27,7 +27,6 @@ from app.vectors.indexes.pinecone.records import Record
 from app.vectors.indexes.pinecone.setup import create_missing
 
 __all__ = [
-    "Filters",
     "Match",
     "Metadata",
     "OfferFacts",
@@ -39,6 +38,7 @@ __all__ = [
     "PineconeUnavailableError",
     "ProductFacts",
     "Record",
+    "SearchFilters",
     "Traffic",
     "UnsuitableIndexError",
     "create_missing",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.net.door import Policy
-from app.vectors.indexes.base import Filters
+from app.vectors.indexes.base import SearchFilters
 from app.vectors.indexes.pinecone import records as cutting
 from app.vectors.indexes.pinecone.config import PineconeConfig
 from app.vectors.indexes.pinecone.connecting import connect
@@ -144,11 +144,11 @@ class PineconeIndex:
 
     def query(
         self, namespace: str, *, vector: NDArray[np.float32] | None = None, text: str | None = None,
-        filters: Filters | None = None, among: Sequence[str] | None = None, top_k: int = 200,
+        filters: SearchFilters | None = None, among: Sequence[str] | None = None, top_k: int = 200,
     ) -> list[Match]:  # fmt: skip
         """The best records that pass the filters, or are `among` those named, best first: by vector or by text, as the
         index takes them."""
-        conditions = pinecone_filter(filters or Filters()) if among is None else {PRODUCT: {"$in": list(among)}}
+        conditions = pinecone_filter(filters or SearchFilters()) if among is None else {PRODUCT: {"$in": list(among)}}
         most = min(top_k, MAX_HITS)
         if self.takes == "vectors":
             if vector is None:

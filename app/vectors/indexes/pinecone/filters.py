@@ -10,7 +10,7 @@ from typing import Any
 from app.cmp.categories import normalize_path
 from app.cmp.limits import MAX_URN_BYTES
 from app.cmp.text import cut_bytes
-from app.vectors.indexes.base import Filters
+from app.vectors.indexes.base import SearchFilters
 from app.vectors.indexes.pinecone.metadata import (
     ANY,
     PRICE,
@@ -25,7 +25,7 @@ from app.vectors.indexes.pinecone.metadata import (
 Condition = dict[str, Any]
 
 
-def pinecone_filter(filters: Filters) -> Condition | None:
+def pinecone_filter(filters: SearchFilters) -> Condition | None:
     """None when everything passes."""
     conditions: list[Condition] = []
     if filters.organization is not None:
@@ -40,7 +40,7 @@ def pinecone_filter(filters: Filters) -> Condition | None:
     return _all(conditions) if conditions else None
 
 
-def _of_offers(filters: Filters) -> list[Condition]:
+def _of_offers(filters: SearchFilters) -> list[Condition]:
     """One offer must pass price, currency and stock: those in stock have keys of their own."""
     family = STOCK if filters.in_stock else PRICE
     if filters.currency is None:
@@ -52,7 +52,7 @@ def _of_offers(filters: Filters) -> list[Condition]:
     return [{"$or": [{listed: {"$in": [ANY]}}, exact]}]
 
 
-def _between(filters: Filters, family: str, currency: str) -> list[Condition]:
+def _between(filters: SearchFilters, family: str, currency: str) -> list[Condition]:
     """One of the prices may lie between the bounds."""
     conditions: list[Condition] = []
     if filters.min_price is not None:
