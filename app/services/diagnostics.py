@@ -58,22 +58,36 @@ def _items(
     connection: Connection, organization: str, places: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """The items at these places that are in the catalogue, as they were received, by shard as it is shown."""
+    listed = connection.execute(
+        text("""
+            SELECT s.id, s.url, o.id AS organization_id FROM organizations o JOIN feeds f ON f.organization_id = o.id
+                JOIN feed_shards s ON s.feed_id = f.id
+            WHERE o.urn = :organization
+            """),
+        {"organization": organization},
+    ).all()
+    positions = defaultdict(list)
+    for shard, position in places:
+        positions[shard].append(position)
+    shards = {row.id: url for row in listed if (url := shown(row.url)) in positions}
+    wanted = [(shard_id, position) for shard_id, url in shards.items() for position in positions[url]]
     rows = connection.execute(
         text("""
-            SELECT s.url, c.position, coalesce(p.raw, g.raw) AS raw
-            FROM organizations o JOIN feeds f ON f.organization_id = o.id JOIN feed_shards s ON s.feed_id = f.id
-                JOIN occurrences c ON c.shard_id = s.id AND c.position = ANY(CAST(:positions AS int[]))
-                LEFT JOIN products p ON c.kind = 1 AND p.organization_id = o.id AND p.urn = c.urn
-                LEFT JOIN product_groups g ON c.kind = 2 AND g.organization_id = o.id AND g.urn = c.urn
-            WHERE o.urn = :organization AND NOT c.superseded
+            SELECT c.shard_id, c.position, coalesce(p.raw, g.raw) AS raw
+            FROM unnest(CAST(:shards AS int[]), CAST(:positions AS int[])) AS wanted (shard_id, position)
+                JOIN occurrences c USING (shard_id, position)
+                LEFT JOIN products p ON c.kind = 1 AND p.organization_id = :organization AND p.urn = c.urn
+                LEFT JOIN product_groups g ON c.kind = 2 AND g.organization_id = :organization AND g.urn = c.urn
+            WHERE NOT c.superseded
             """),
-        {"organization": organization, "positions": sorted({position for _, position in places})},
+        {
+            "organization": listed[0].organization_id if listed else None,
+            "shards": [shard_id for shard_id, _ in wanted],
+            "positions": [position for _, position in wanted],
+        },
     )
-    wanted = set(places)
     return {
-        place: decode_item(content)
+        (shards[row.shard_id], row.position): decode_item(content)
         for row in rows
-        if row.raw is not None
-        and (place := (shown(row.url), row.position)) in wanted
-        and len(content := zstandard.decompress(row.raw)) <= _MAX_ITEM
+        if row.raw is not None and len(content := zstandard.decompress(row.raw)) <= _MAX_ITEM
     }
