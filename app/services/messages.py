@@ -5,6 +5,7 @@ A message is only a wake-up call: it may come late, twice or never.
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -122,8 +123,7 @@ def expire(database: Database) -> int:
                 RETURNING id, ingestor
                 """)
         ).all()
-        for row in rows:
-            counters.add(connection, {counters.start_ended(row.ingestor, "failed"): 1})
+        counters.add(connection, Counter(counters.start_ended(row.ingestor, "failed") for row in rows))
     for row in rows:
         log.warning("a start expired before any worker began it", start=str(row.id))
     return len(rows)
