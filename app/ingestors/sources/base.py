@@ -44,6 +44,14 @@ class Limits:
         if unpacked > max(packed * self.unpack_ratio, _UNSUSPICIOUS_BYTES):
             raise _too_large(f"{path} unpacks to more than {self.unpack_ratio} times its size", "MAX_UNPACK_RATIO")
 
+    def received(self, path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The chunks of a document as it is sent, until they are more than may be."""
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+            self.check(path, packed=size, unpacked=0)
+            yield chunk
+
 
 @dataclass
 class Document:

@@ -88,7 +88,7 @@ class FtpSource(BaseSource):
         before = _version(session, url)
         self._limits.check(told, packed=before.size or 0, unpacked=0)
         try:
-            stored, sha256 = spool(self._limited(told, session.chunks(url)))
+            stored, sha256 = spool(self._limits.received(told, session.chunks(url)))
         except OSError as error:
             raise cannot_spool(told, error) from error
         document = Document(str(url), stored, sha256, limits=self._limits)
@@ -101,13 +101,6 @@ class FtpSource(BaseSource):
         document.validators = _validators(after)
         refuse_page(document)
         return document
-
-    def _limited(self, told: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        wire = 0
-        for chunk in chunks:
-            wire += len(chunk)
-            self._limits.check(told, packed=wire, unpacked=0)
-            yield chunk
 
 
 @contextmanager

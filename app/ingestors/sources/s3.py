@@ -114,7 +114,7 @@ class S3Source(BaseSource):
             raise SourceError(f"{told} has the Content-Encoding {encoding[:50]!r}", remedy="Use gzip or zstd.")
         self._limits.check(told, packed=int(found.get("ContentLength", 0)), unpacked=0)
         try:
-            stored, sha256 = spool(self._limited(told, found["Body"].iter_chunks(CHUNK)))
+            stored, sha256 = spool(self._limits.received(told, found["Body"].iter_chunks(CHUNK)))
         except OSError as error:
             raise cannot_spool(told, error) from error
         document = Document(told, stored, sha256, _validators(found), self._limits)
@@ -137,13 +137,6 @@ class S3Source(BaseSource):
         if status != 200:
             raise SourceError(f"{place}: HTTP {status}, which is no object", remedy="See to the store.")
         return found
-
-    def _limited(self, told: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        wire = 0
-        for chunk in chunks:
-            wire += len(chunk)
-            self._limits.check(told, packed=wire, unpacked=0)
-            yield chunk
 
 
 class _Wire:
