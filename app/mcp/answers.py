@@ -170,7 +170,12 @@ def _found(hit: SearchHit) -> Found:
 
 def _variant(told: dict[str, Any]) -> Found:
     offer = told.get("offers")
-    return Found(urn=told["@id"], name=plain(told["name"], NAME), sku=told.get("sku"), offer=offer and _offer(offer))
+    return Found(
+        urn=told["@id"],
+        name=plain(told["name"], NAME),
+        sku=plain(told.get("sku", ""), NAME) or None,
+        offer=offer and _offer(offer),
+    )
 
 
 def _offer(told: dict[str, Any]) -> Offer:

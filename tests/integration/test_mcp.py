@@ -28,7 +28,8 @@ def served(node: Node, folder: FeedFolder) -> Iterator[Api]:
         [
             product(1, name="Desk lamp", category="Lights > Desk", offers=[offer(price=20)]),
             product(2, name=_HOSTILE, description=_HOSTILE, category="Lights > Floor", offers=[offer(price=30)]),
-            group(1), variant(3, 1, name="Shade, red"), variant(4, 1, name="Shade, blue"),
+            group(1), variant(3, 1, name="Shade, red"),
+            variant(4, 1, name="Shade, blue", sku="<b>4</b>-blue"),
         ]
     )  # fmt: skip
     assert node.run(steps=STEPS, accept_deletions=True)["status"] in ("success", "degraded")
@@ -94,7 +95,9 @@ def test_hostile_text_arrives_as_plain_data(served: Api) -> None:
 def test_a_product_has_offers_and_variants(served: Api) -> None:
     shown = call(served, "get_product", skuUrn=product_urn(3)).structured_content
     assert shown["name"] == "Shade, red"
-    assert {each["urn"] for each in shown["variants"]} == {product_urn(3), product_urn(4)}
+    assert {each["urn"]: each["sku"] for each in shown["variants"]} == {
+        product_urn(3): "SKU-3", product_urn(4): "4 -blue",
+    }  # fmt: skip
     assert shown["offers"][0]["price"]
     (read,) = ask(served, ("read_resource", {"uri": f"cmp://product/{product_urn(3)}"}))
     assert json.loads(read.contents[0].text)["name"] == "Shade, red"
