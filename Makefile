@@ -25,7 +25,7 @@ lint: .venv/.dev
 
 unit: .venv/.dev
 	@echo "test: pytest"
-	@$(BIN)/pytest -q -n 3 --dist worksteal
+	@$(BIN)/pytest -q -n 4 --dist worksteal
 
 bench: .venv/.dev  ## the budget table, measured here and now (LARGE=1: two million products too)
 	@$(BIN)/python -m bench $(if $(LARGE),--large)

@@ -21,8 +21,10 @@ from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, product
 from tests.support.nodes import Node
 from tests.support.web import Exchange, WebServer
 
+HURRY = {"connect_timeout": 0.5, "first_byte_timeout": 0.4, "stall_timeout": 0.4, "max_transfer_seconds": 1.2}
+PATIENCE = dict.fromkeys(HURRY, 20.0)  # where nothing is about time: how long it takes depends on the machine, too
+ABOUT_TIME = re.compile("did not answer|sent nothing|took longer|broke off")
 LIMITS = {
-    "connect_timeout": 0.5, "first_byte_timeout": 0.4, "stall_timeout": 0.4, "max_transfer_seconds": 1.2,
     "fetch_retries": 0, "max_document_bytes": 2_000_000, "max_unpack_ratio": 500, "max_unpacked_bytes": 70 * 1024**2,
     "max_shards_per_feed": 50, "max_items_per_shard": 2000, "max_item_bytes": 500_000, "max_nesting": 50,
 }  # fmt: skip
@@ -53,7 +55,9 @@ class Field:
             yield
 
     def ingest(self, attack: Attack) -> dict[str, Any]:
-        """The report of the brand's run."""
+        """The report of the brand's run. An attack that takes its time is given little."""
+        is_slow = self.brand.is_hostile and ABOUT_TIME.search(attack.told)
+        self.node.settings = self.node.settings.model_copy(update=HURRY if is_slow else PATIENCE)
         self.node.configure({"name": "acme", "source_type": attack.source} | self._entry(attack))
         (report,) = self.node.start("acme")["runs"]
         return dict(report)
