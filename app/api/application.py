@@ -53,12 +53,12 @@ def create_app(
 ) -> FastAPI:
     """The application of these settings. The database is at this version's schema; without one it is connected to."""
     redis_url = settings.celery_broker_url.get_secret_value()
-    database = database or connect(settings, connections=THREADS)
+    database = database or connect(settings, connections=THREADS, prepares=True)
     has_replica = settings.database_read_url is not None
     node = ApiNode(
         settings=settings,
         database=database,
-        replica=connect_to_read(settings, connections=THREADS) if has_replica else database,
+        replica=connect_to_read(settings, connections=THREADS, prepares=True) if has_replica else database,
         limiter=RateLimiter(redis_url if settings.api_rate_limit or settings.api_key_rate_limit else None),
         pages=PAGES if pages is None else pages,
     )

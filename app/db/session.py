@@ -19,6 +19,7 @@ _TRANSACTION_LIMITS = (
     "SET LOCAL idle_in_transaction_session_timeout = '5min'; SET LOCAL client_connection_check_interval = '2s'"
 )
 
+_PREPARED_AFTER = 5  # times that a statement was asked
 
 _READING = f"BEGIN READ ONLY; SET LOCAL statement_timeout = '{{}}s'; {_TRANSACTION_LIMITS}"
 
@@ -52,11 +53,18 @@ class LiveDatabase:
     concurrent = True
 
     def __init__(
-        self, url: str, *, patience: int | None = None, connections: int | None = None, name: str = "DATABASE_URL"
+        self,
+        url: str,
+        *,
+        patience: int | None = None,
+        connections: int | None = None,
+        prepares: bool = False,
+        name: str = "DATABASE_URL",
     ) -> None:
         """With `patience` nobody waits longer than so many seconds for a server that does not answer, and no connection
         is kept: for who only looks now and then. As many threads as there are `connections` get one each, and keep it
-        open for the next."""
+        open for the next. With `prepares` statements that come again are not planned again, unless a pooler stands
+        between: for who serves."""
         arguments: dict[str, Any] = {"prepare_threshold": None}
         pool: dict[str, Any] = {"pool_size": connections or 8, "max_overflow": 8, "pool_pre_ping": True}
         if patience is not None:
@@ -70,6 +78,8 @@ class LiveDatabase:
                 f"{name} is not a database URL", remedy="Write postgresql+psycopg://user:password@host:5432/name."
             ) from error
         event.listen(self.engine, "do_connect", _name_connection)
+        if prepares:
+            event.listen(self.engine, "connect", _prepare_statements)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
@@ -90,7 +100,8 @@ class LiveDatabase:
                 yield connection
             finally:
                 if not connection.invalidated:
-                    connection.exec_driver_sql("ROLLBACK")
+                    # As a commit: with a rollback psycopg gives up what it has prepared.
+                    connection.exec_driver_sql("COMMIT")
 
 
 class DryRunDatabase:
@@ -117,21 +128,23 @@ def dry_run(database: LiveDatabase) -> Iterator[DryRunDatabase]:
         outer.rollback()
 
 
-def connect(settings: Settings, *, patience: int | None = None, connections: int | None = None) -> LiveDatabase:
+def connect(
+    settings: Settings, *, patience: int | None = None, connections: int | None = None, prepares: bool = False
+) -> LiveDatabase:
     """The database of `DATABASE_URL`, or the embedded one of `DATA_DIR`, which is started."""
     if settings.database_url is None:
         url = embedded.start(settings.data_dir)
     else:
         url = with_driver(settings.database_url.get_secret_value())
-    return LiveDatabase(url, patience=patience, connections=connections)
+    return LiveDatabase(url, patience=patience, connections=connections, prepares=prepares)
 
 
-def connect_to_read(settings: Settings, *, connections: int | None = None) -> LiveDatabase:
+def connect_to_read(settings: Settings, *, connections: int | None = None, prepares: bool = False) -> LiveDatabase:
     """The replica of `DATABASE_READ_URL`, which may be some moments behind; without one the database itself."""
     if settings.database_read_url is None:
-        return connect(settings, connections=connections)
+        return connect(settings, connections=connections, prepares=prepares)
     url = with_driver(settings.database_read_url.get_secret_value())
-    return LiveDatabase(url, connections=connections, name="DATABASE_READ_URL")
+    return LiveDatabase(url, connections=connections, prepares=prepares, name="DATABASE_READ_URL")
 
 
 def with_driver(url: str) -> str:
@@ -190,6 +203,15 @@ def end_connections(connection: Connection, process_name: str) -> None:
 def _name_connection(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
     """Tells PostgreSQL which process connects: after a fork it is another than the one that made the engine."""
     parameters["application_name"] = process.tag(process.own_name())
+
+
+def _prepare_statements(connection: psycopg.Connection[Any], _record: object) -> None:
+    """A pooler hands the next transaction to another server process, which knows nothing of what was prepared. It also
+    has an id of its own for the connection."""
+    server_process = connection.execute("SELECT pg_backend_pid()").fetchone()
+    connection.rollback()
+    if server_process == (connection.info.backend_pid,):
+        connection.prepare_threshold = _PREPARED_AFTER
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Identified:
 def identified(connection: Connection, scope: Scope, query: str, limit: int) -> list[Identified]:
     """Products whose SKU, GTIN or MPN is the query or stands in it, the longest match first."""
     keys, gtins = keys_in(query), gtins_in(query)
+    if not keys and not gtins:
+        return []
     # Gathered first: for the sake of the order, the planner would rather look through all products than into indexes.
     statement = f"""
         WITH found AS MATERIALIZED (

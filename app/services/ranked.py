@@ -15,7 +15,6 @@ from app.vectors.indexes.base import Candidates, Leg
 from app.vectors.ranking import BRAND_SCORE, DEPTH, FEW, IDENTIFIER_SCORE, fuse
 
 _GROWTH = 4  # times deeper, when variants of few groups are all that was found
-_CHUNK = 50  # products whose groups are looked up at once, at most
 
 Ranking = list[tuple[int, float]]
 """Ids of products with their scores, best first."""
@@ -121,9 +120,8 @@ def _best_of_groups(connection: Connection, ranking: Ranking, most: int) -> Rank
     """The first product of each group, and all of none."""
     best: Ranking = []
     seen = set[int]()
-    size = min(most, _CHUNK)
-    for start in range(0, len(ranking), size):
-        chunk = ranking[start : start + size]
+    for start in range(0, len(ranking), most):
+        chunk = ranking[start : start + most]
         groups = _groups(connection, [product for product, _ in chunk])
         for product, score in chunk:
             group = groups.get(product)

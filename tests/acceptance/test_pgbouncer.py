@@ -108,3 +108,17 @@ def test_the_connections_of_a_lost_worker_are_found_through_it(
     with database.transaction() as connection:
         assert connection.execute(text("SELECT pg_try_advisory_xact_lock(1)")).scalar_one()
     holder.kill()
+
+
+@pytest.mark.parametrize("is_pooled", [True, False])
+def test_what_is_asked_again_is_planned_once_unless_a_pooler_stands_between(
+    node: Node, pooled_url: str, database: LiveDatabase, *, is_pooled: bool
+) -> None:
+    url = pooled_url if is_pooled else database.engine.url.render_as_string(hide_password=False)
+    serving = LiveDatabase(url, connections=1, prepares=True)
+    for number in range(10):
+        with serving.reading(5) as connection:
+            assert connection.execute(text("SELECT :number + 1"), {"number": number}).scalar_one() == number + 1
+            kept = connection.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
+    serving.engine.dispose()
+    assert (kept == 0) == is_pooled

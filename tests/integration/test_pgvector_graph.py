@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from app.db.session import LiveDatabase, driver_connection
-from app.vectors.indexes import graph, pgvector
+from app.vectors.indexes import finding, graph
 from app.vectors.indexes.base import Condition
 from app.vectors.indexes.pgvector import PgVectorIndex
 from tests.support.embedders import DIMENSIONS
@@ -35,7 +35,6 @@ def filled(shared_database: LiveDatabase) -> Iterator[tuple[LiveDatabase, PgVect
         index.create(connection)
         fill(connection, index, vectors)
         assert index.ensure_search_structures(connection)
-        connection.exec_driver_sql("ANALYZE products")
     yield shared_database, index, vectors
     with shared_database.transaction() as connection:
         index.drop(connection)
@@ -57,7 +56,7 @@ def fill(connection: Connection, index: PgVectorIndex, vectors: np.ndarray) -> N
     fraction=st.sampled_from(FRACTIONS),
     limit=st.sampled_from([1, 20, 200]),
     seed=st.integers(0, 1000),
-    few=st.sampled_from([5, pgvector.MAX_EXACT]),
+    few=st.sampled_from([5, finding.MAX_EXACT]),
 )
 def test_as_many_as_exist_are_found_and_the_best_of_them(filled, fraction, limit, seed, few):
     """Whatever part passes, and whether it is compared one by one or looked for in the graph."""
@@ -69,7 +68,7 @@ def test_as_many_as_exist_are_found_and_the_best_of_them(filled, fraction, limit
     condition = Condition(f"p.deleted_at IS NULL AND p.id % {every} = {seed % every}", is_filter=fraction < 1)
 
     with pytest.MonkeyPatch.context() as patch, database.transaction() as connection:
-        patch.setattr(pgvector, "MAX_EXACT", few)
+        patch.setattr(finding, "MAX_EXACT", few)
         found = index.candidates(connection, "lamp", query, condition, limit).dense
 
     scores = vectors @ query

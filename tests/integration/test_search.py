@@ -16,7 +16,7 @@ from app.services import ranked
 from app.services.generations import OtherModelError, live_generation
 from app.services.search import SearchFilters, SearchHit, search
 from app.vectors.fusion import reciprocal_rank_fusion
-from app.vectors.indexes import pgvector
+from app.vectors.indexes import finding
 from app.vectors.ranking import K
 from tests.support.embedders import HashEmbedder, direction, factory, forget_generations
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, group, offer, product, variant
@@ -157,7 +157,7 @@ def test_every_combination_of_filters_gives_all_that_passes(shop, monkeypatch, m
     if mode == "approximate":
         with shop.node.database.transaction() as connection:
             assert live_generation(connection).index.ensure_search_structures(connection, min_rows=NUMBER)
-        monkeypatch.setattr(pgvector, "MAX_EXACT", 5)
+        monkeypatch.setattr(finding, "MAX_EXACT", 5)
     published = {item["@id"]: (item, organization) for organization, items in feeds for item in items}
     found_something = 0
     for wanted in every_filter():

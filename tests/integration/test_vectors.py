@@ -394,6 +394,10 @@ def test_search_structures_come_with_size(node, publish, step, database):
         assert index.is_indexed(connection)
         assert not index.ensure_search_structures(connection, min_rows=30)
         assert index.count(connection) == 30
+        known = connection.exec_driver_sql("SELECT reltuples FROM pg_class WHERE relname IN ('products', 'offers')")
+        assert known.scalars().all() == [30, 30], (
+            "what a search is planned by is not left to a later visit of autovacuum"
+        )
 
 
 def test_an_old_pgvector_is_refused_with_the_reason(database, monkeypatch):

@@ -6,38 +6,25 @@ product is never found, and goes with the next vector step.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Leg, PendingProduct
-from app.vectors.indexes.fulltext import HAS_TERMS, QUERY, RANK, TSV, count_phrases, count_words, partial_matches
+from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, PendingProduct
+from app.vectors.indexes.finding import find, literal
+from app.vectors.indexes.fulltext import TSV, count_phrases, count_words
 from app.vectors.indexes.graph import build_graph
 from app.vectors.indexes.tracking import GONE, Tracking, facets
-from app.vectors.ranking import FEW
-from app.vectors.spelling import has_operators
 
 MIN_ROWS_TO_INDEX = 5_000
 """Below this a scan is fast, and a first load is not slowed by index upkeep: 100 times slower than plain rows."""
 
-MAX_EXACT = 10_000
-"""Up to so many products that pass the filters are compared one by one; HNSW would have to walk past the others."""
-
 _MIN_VERSION = (0, 8, 2)
-# Short queries: compiling them, or starting workers for them, takes longer than running them.
-_QUERY_SETTINGS = (
-    "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; "
-    "SET LOCAL hnsw.ef_search = 200; SET LOCAL hnsw.iterative_scan = strict_order"
-)
 # Of the first half of the hash alone; as a range, so that the index on it serves.
 _HAS_SAME_TEXT = """t.text_hash BETWEEN substring(p.text_hash FOR 8)
     AND substring(p.text_hash FOR 8) || decode('ffffffffffffffff', 'hex')"""
@@ -130,7 +117,7 @@ class PgVectorIndex(Tracking):
             {
                 "ids": [entry.product.product_id for entry in entries],
                 "hashes": [entry.product.text_hash for entry in entries],
-                "vectors": [None if entry.vector is None else _literal(entry.vector) for entry in entries],
+                "vectors": [None if entry.vector is None else literal(entry.vector) for entry in entries],
                 "twins": [entry.product.twin for entry in entries],
                 "facets": [entry.product.facets for entry in entries],
             },
@@ -166,7 +153,8 @@ class PgVectorIndex(Tracking):
         return {}
 
     def ensure_search_structures(self, connection: Connection, min_rows: int = MIN_ROWS_TO_INDEX) -> bool:
-        """Builds the indexes of a table that has grown to need them; True when it did. Readers go on, writers wait."""
+        """Builds the indexes of a table that has grown to need them, and gathers what a search is planned by: on a
+        server that runs but for a while, nobody else does. True when it did. Readers go on, writers wait."""
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": self.table})
         if self.is_indexed(connection) or not self._has_rows(connection, min_rows):
             return False
@@ -175,7 +163,9 @@ class PgVectorIndex(Tracking):
         connection.exec_driver_sql(
             f"""
             CREATE INDEX {self.table}_tsv ON {self.table} USING gin (tsv) WITH (fastupdate = off);
-            ANALYZE {self.table} (product_id, organization_id, tsv)
+            ANALYZE {self.table} (product_id, organization_id, tsv);
+            ANALYZE products (id, organization_id, brand_id, category_id, group_id, brand_name, deleted_at);
+            ANALYZE offers (product_id, price, currency, availability)
             """
         )
         return True
@@ -195,116 +185,13 @@ class PgVectorIndex(Tracking):
     def candidates(
         self, connection: Connection, query: str, vector: NDArray[np.float32] | None, condition: Condition, depth: int
     ) -> Candidates:
-        """The filters are part of all queries. Few products that pass them are compared one by one, among many HNSW
-        finds its way. So the dense ranking is shorter than `depth` only when fewer products pass."""
-        connection.exec_driver_sql(_QUERY_SETTINGS)
-        parameters = {**condition.parameters, "query": query, "depth": depth}
-        if vector is None:
-            found = Candidates({}, self._by_words(connection, condition, parameters))
-        else:
-            parameters["vector"] = _literal(vector)
-            found = self._nearest(connection, condition, parameters, depth)
-        if len(found.text) >= FEW or has_operators(query):
-            return found
-        partial = self._by_part(connection, condition, parameters, has_vector=vector is not None)
-        return Candidates(
-            found.dense, found.text, {each: part for each, part in partial.items() if each not in found.text}
-        )
+        return find(connection, self.table, query, vector, condition, depth)
 
     def count_phrases(self, connection: Connection, phrases: Sequence[str]) -> Mapping[str, int]:
-        with _by_index(connection):
-            return count_phrases(connection, self.table, phrases)
+        return count_phrases(connection, self.table, phrases)
 
     def count_words(self, connection: Connection, words: Sequence[str]) -> Mapping[str, int]:
-        with _by_index(connection):
-            return count_words(connection, self.table, words)
-
-    def _nearest(
-        self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], depth: int
-    ) -> Candidates:
-        if condition.is_filter:
-            few = self._exact(connection, condition, parameters, at_most=MAX_EXACT)
-            if few is not None:
-                return few
-        found = self._approximate(connection, condition, parameters)
-        # It also comes short when the walk was given up, far from products that pass.
-        return found if len(found.dense) == depth else self._exact(connection, condition, parameters) or found
-
-    def _by_words(self, connection: Connection, condition: Condition, parameters: Mapping[str, Any]) -> Leg:
-        """Full-text matches from the best rank on."""
-        rows = connection.execute(
-            text(f"""
-                SELECT v.product_id AS found, v.rank AS score FROM (
-                    SELECT product_id, {RANK} AS rank FROM {self.table} v WHERE {HAS_TERMS} AND tsv @@ {QUERY}
-                    ORDER BY rank DESC, product_id
-                ) v JOIN products p ON p.id = v.product_id WHERE {condition.sql}
-                ORDER BY v.rank DESC, v.product_id LIMIT :depth
-                """),
-            parameters,
-        )
-        return {row.found: row.score for row in rows}
-
-    def _by_part(
-        self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], *, has_vector: bool
-    ) -> Leg:
-        nearest = self._distance if has_vector else "v.product_id"
-        with _by_index(connection):
-            rows = connection.execute(text(partial_matches(self.table, condition.sql, nearest)), parameters).all()
-        return {row.found: row.score for row in rows}
-
-    def _exact(
-        self, connection: Connection, condition: Condition, parameters: Mapping[str, Any], at_most: int | None = None
-    ) -> Candidates | None:
-        """Compares every product that passes; None when they are more than `at_most`."""
-        rows = connection.execute(
-            text(f"""
-                WITH passing AS MATERIALIZED (
-                    SELECT p.id FROM products p WHERE {condition.sql} LIMIT CAST(:at_most AS bigint) + 1
-                ),
-                compared AS MATERIALIZED (
-                    SELECT v.product_id, {self._distance} AS distance,
-                        CASE WHEN {HAS_TERMS} AND v.tsv @@ {QUERY} THEN {RANK} END AS rank
-                    FROM passing JOIN {self.table} v ON v.product_id = passing.id
-                    WHERE coalesce((SELECT count(*) FROM passing) <= :at_most, true)
-                )
-                SELECT 'passing' AS leg, count(*) AS found, 0 AS score FROM passing
-                UNION ALL
-                (SELECT 'dense', product_id, -distance FROM compared ORDER BY distance, product_id LIMIT :depth)
-                UNION ALL
-                (SELECT 'text', product_id, rank FROM compared WHERE rank IS NOT NULL
-                 ORDER BY rank DESC, distance, product_id LIMIT :depth)
-                """),
-            {**parameters, "at_most": at_most},
-        ).all()
-        if at_most is not None and rows[0].found > at_most:
-            return None
-        return _candidates(rows)
-
-    def _approximate(self, connection: Connection, condition: Condition, parameters: Mapping[str, Any]) -> Candidates:
-        """Walks the HNSW graph until enough products passed, and full-text matches from the best rank on."""
-        passing = _passing(condition)
-        # Rows of equal distance are put in order after the walk: within it that takes half as long again.
-        rows = connection.execute(
-            text(f"""
-                (SELECT 'dense' AS leg, product_id AS found, -distance AS score FROM (
-                     SELECT v.product_id, {self._distance} AS distance FROM {self.table} v {passing}
-                     ORDER BY {self._distance} LIMIT :depth
-                 ) nearest ORDER BY distance, product_id)
-                UNION ALL
-                (SELECT 'text', v.product_id, v.rank FROM (
-                     SELECT product_id, {RANK} AS rank, {self._distance} AS distance
-                     FROM {self.table} v WHERE {HAS_TERMS} AND tsv @@ {QUERY}
-                     ORDER BY rank DESC, distance, product_id
-                 ) v {passing}
-                 ORDER BY rank DESC, distance, v.product_id LIMIT :depth)
-                """),
-            parameters,
-        ).all()
-        return _candidates(rows)
-
-    @property
-    def _distance(self) -> str:
-        return f"v.embedding <#> CAST(:vector AS halfvec({self.dimensions}))"
+        return count_words(connection, self.table, words)
 
 
 def require_version(connection: Connection) -> None:
@@ -316,32 +203,3 @@ def require_version(connection: Connection) -> None:
             "(CVE-2026-3172)",
             remedy="Install pgvector 0.8.2 or newer, and run `ALTER EXTENSION vector UPDATE` in the database.",
         )
-
-
-@contextmanager
-def _by_index(connection: Connection) -> Iterator[None]:
-    """For the sake of their limits, the planner would rather read the table for words than its index."""
-    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-    yield
-    connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
-
-
-def _passing(condition: Condition) -> str:
-    """What lets through the rows of `v` whose products pass: by an index of the few that are deleted where nothing else
-    is asked of them, since looking up every product takes as long as the walk."""
-    if condition.is_filter:
-        return f"JOIN products p ON p.id = v.product_id WHERE {condition.sql}"
-    return "WHERE NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NOT NULL)"
-
-
-def _candidates(rows: Sequence[Row[Any]]) -> Candidates:
-    """The legs that the rows name."""
-    legs: defaultdict[str, Leg] = defaultdict(dict)
-    for row in rows:
-        legs[row.leg][row.found] = row.score
-    return Candidates(legs["dense"], legs["text"])
-
-
-def _literal(vector: NDArray[np.float32]) -> str:
-    """A vector as PostgreSQL reads it. Six decimals are finer than half precision keeps of a unit vector."""
-    return msgspec.json.encode(vector.astype(np.float64).round(6).tolist()).decode()
