@@ -140,7 +140,7 @@ class _Finder:
             selects = [*selects, partial_leg(self.table, where, nearest, self.depth)]
         statement = f"WITH {', '.join(tables)} {' UNION ALL '.join(f'({select})' for select in selects)}"
         found: defaultdict[str, Leg] = defaultdict(dict)
-        for leg, product, score in self.connection.execute(text(statement), self.parameters):
+        for leg, product, score in self.connection.execute(text(statement), self.parameters).all():
             found[leg][product] = score
         return found
 
