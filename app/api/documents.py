@@ -3,7 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
+from app.api.authentication import Caller
 from app.services.products import offer, without_none
+from app.services.provenance import ItemPlace, Provenance
 from app.services.search import SearchHit, Variant
 
 
@@ -50,3 +52,22 @@ def _explanation(hit: SearchHit) -> dict[str, Any]:
 def hit_offer(hit: SearchHit) -> dict[str, Any] | None:
     told = offer(hit.price, hit.currency, hit.availability)
     return told and {**told, "seller": {"@type": "Organization", "@id": hit.organization}}
+
+
+def provenance_document(found: Provenance, organization: str, caller: Caller) -> dict[str, Any]:
+    """Where a product comes from. Where the feed is read from is told to operators, as of ingestors."""
+    return without_none(
+        {
+            "organization": organization,
+            "ingestor": found.ingestor,
+            "feed": found.feed if caller.is_admin else None,
+            **_place(found.place),
+            "further": [_place(each) for each in found.further] or None,
+            "changedAt": found.changed_at,
+            "run": found.run,
+        }
+    )
+
+
+def _place(place: ItemPlace) -> dict[str, Any]:
+    return {"shard": place.shard, "position": place.position}

@@ -67,6 +67,12 @@ def page_named(request: Request, name: str | None) -> Page | None:
     return pages.get(name) if name else None
 
 
+def is_page(request: Request, name: str) -> bool:
+    """Whether a document that has the page of that name is answered as it."""
+    render = page_named(request, name)
+    return render is not None and chosen(request.headers.get("accept"), [LD_JSON, JSON, HTML]) == HTML
+
+
 def answer(
     request: Request,
     document: Any,

@@ -32,11 +32,14 @@ class ProductDeletedError(DiscoveryNodeError):
 @dataclass(frozen=True)
 class ProductDocument:
     """JSON-LD as received from `organization`, a URN, whose product it is. Only its `offers` are the catalogue's: each
-    with its seller and its price as a Decimal, the organization's own first, then those of further sellers."""
+    with its seller and its price as a Decimal, the organization's own first, then those of further sellers. `received`
+    are the item's own bytes."""
 
+    id: int
     urn: str
     organization: str
     document: dict[str, Any]
+    received: bytes
     group_id: int | None = None
 
 
@@ -63,13 +66,14 @@ def get_all(connection: Connection, urns: Sequence[str]) -> dict[str, ProductDoc
         text("SELECT id, raw FROM products WHERE id = ANY(CAST(:ids AS bigint[]))"),
         {"ids": [each[0].id for each in sellers.values()]},
     )
-    documents = {row.id: decode_item(zstandard.decompress(row.raw)) for row in raw}
+    received = {row.id: zstandard.decompress(row.raw) for row in raw}
     offers = _offers(connection, [seller.id for each in sellers.values() for seller in each])
     found = {}
     for urn, each in sellers.items():
-        document = documents[each[0].id]
+        owner = each[0]
+        document = decode_item(received[owner.id])
         document["offers"] = _told(each, offers, _published(document.get("offers")))
-        found[urn] = ProductDocument(urn, each[0].organization, document, each[0].group_id)
+        found[urn] = ProductDocument(owner.id, urn, owner.organization, document, received[owner.id], owner.group_id)
     return found
 
 

@@ -15,12 +15,11 @@ from app.api.console import session
 from app.ingestors.ingestion import STEPS
 from app.services import keys
 from tests.support.api import Api, api
+from tests.support.console import MARKUP, PAGE, csrf_of, key_of, signed_in
 from tests.support.feeds import ORGANIZATION, FeedFolder, group, product, product_urn, variant
 from tests.support.nodes import Node
 from tests.support.web import Site, WebServer
 
-PAGE = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
-MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' https: http:; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -47,20 +46,8 @@ def served(node: Node, folder: FeedFolder) -> Iterator[Api]:
 
 @pytest.fixture
 def admin(served: Api) -> Iterator[httpx2.Client]:
-    """A browser in which an operator is signed in."""
-    with httpx2.Client(base_url=served.base_url, headers=PAGE) as browser:
-        answer = browser.post("/sign-in", data={"key": key_of(served)})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/runs")
+    with signed_in(served) as browser:
         yield browser
-
-
-def key_of(served: Api, scope: keys.Scope = "admin") -> str:
-    return served.key(scope)["Authorization"].removeprefix("Bearer ")
-
-
-def csrf_of(page: str) -> str:
-    (token,) = set(re.findall(r'name="csrf" value="(\w+)"', page))
-    return token
 
 
 def test_public_pages_show_what_their_documents_hold(served: Api) -> None:

@@ -82,6 +82,11 @@ def _availability(offer: Mapping[str, Any] | None) -> str:
     return str((offer or {}).get("availability") or "").rpartition("/")[2]
 
 
+def _served(product: Mapping[str, Any]) -> dict[str, Any]:
+    """A product as programs get it."""
+    return {name: value for name, value in product.items() if name != "cmp:received"}
+
+
 def _pretty(document: object) -> str:
     return json.dumps(json.loads(encoded(document)), indent=2, ensure_ascii=False)
 
@@ -113,7 +118,7 @@ def _by_code(issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 _templates.filters |= {
     "link": _link, "pictures": _pictures, "named": _named, "money": _money, "availability": _availability,
     "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
-    "marked": marked,
+    "marked": marked, "served": _served,
 }  # fmt: skip
 _templates.globals["filter_names"] = list(Filter.model_fields)
 

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from app.api import page_tokens
 from app.api.authentication import Reader
-from app.api.documents import hit_document
-from app.api.negotiation import SCHEMA_ORG, answer
+from app.api.documents import hit_document, provenance_document
+from app.api.negotiation import SCHEMA_ORG, answer, is_page
 from app.api.node import ApiNode, node_of
 from app.api.openapi import answers
 from app.api.page_tokens import SearchPage
@@ -17,11 +17,14 @@ from app.api.problems import Problem, WrongParameter
 from app.api.schemas import ProductPage, ProductShape
 from app.cmp.text import is_hostile
 from app.services import products as catalogue
+from app.services import provenance
 from app.services.filters import search_filters
 from app.services.products import ProductDeletedError
 from app.services.search import first_page, further_page
 
 router = APIRouter(tags=["products"])
+
+_Received = Annotated[bool, Query(description="Whether the item's own text is told too.")]
 
 
 @router.get("/products", responses=answers(ProductPage))
@@ -45,8 +48,9 @@ def search(request: Request, wanted: Annotated[SearchParameters, Query()], _call
 
 
 @router.get("/products/{urn:path}", responses=answers(ProductShape))
-def product(request: Request, urn: str, _caller: Reader) -> Response:
-    """A product as its publisher describes it, with its group and variants, and the offers of all who sell it."""
+def product(request: Request, urn: str, caller: Reader, received: _Received = False) -> Response:
+    """A product as its publisher describes it, with its group and variants, and the offers of all who sell it; and
+    where it comes from."""
     with node_of(request).searching() as connection:
         try:
             found = None if is_hostile(urn) else catalogue.get(connection, urn)
@@ -55,9 +59,13 @@ def product(request: Request, urn: str, _caller: Reader) -> Response:
         if found is None:
             raise Problem(404, "no-such-product", "There is no product of this URN", remedy="Search for it.")
         group = catalogue.variants(connection, found)
+        source = provenance.of_product(connection, found.id)
     document: dict[str, Any] = {"@context": SCHEMA_ORG, **found.document}
     if group is not None:
         document["isVariantOf"] = group
+    document["cmp:provenance"] = source and provenance_document(source, found.organization, caller)
+    if received or is_page(request, "product"):
+        document["cmp:received"] = found.received.decode("utf-8", "replace")
     return answer(request, document, page="product", context=SCHEMA_ORG)
 
 

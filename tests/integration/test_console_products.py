@@ -1,0 +1,92 @@
+"""Pages of products and of searches: where a product comes from, and why it was found."""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from app.ingestors.ingestion import STEPS
+from tests.support.api import Api, api
+from tests.support.console import PAGE, signed_in
+from tests.support.feeds import ORGANIZATION, FeedFolder, group, product, product_urn, variant
+from tests.support.nodes import Node, node_of
+
+
+@pytest.fixture(scope="module")
+def node(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """Two runs: the second adds products and moves one that stays as it is."""
+    root = tmp_path_factory.mktemp("shop")
+    folder = FeedFolder(root / "publisher")
+    node = node_of(module_url, root)
+    folder.publish([product(1, name="Desk lamp")], [product(2, name="Reading lamp")])
+    assert node.run(steps=STEPS)["status"] == "success"
+    odd = json.dumps(product(3, name="Odd lamp", offers=[], weird="é")).replace('", "', '" ,\n "')
+    last = [product(2, name="Reading lamp"), product(2, name="Reading light"), group(1), variant(4, 1), variant(5, 1)]
+    folder.publish([], [product(1, name="Desk lamp"), *last], f"[{odd}]".encode())
+    assert node.run(steps=STEPS)["status"] in ("success", "degraded")
+    yield node
+    node.database.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def served(node: Node) -> Iterator[Api]:
+    with api(node.database, node.settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def admin(served: Api) -> Iterator[httpx2.Client]:
+    with signed_in(served) as browser:
+        yield browser
+
+
+def _runs(served: Api) -> list[str]:
+    """The two runs, the first one first."""
+    return [run["id"] for run in reversed(served.get("/runs").json()["runs"])]
+
+
+def _pre(page: str, name: str) -> str:
+    found = re.search(rf'<pre id="{name}">(.*?)</pre>', page, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
+
+
+def test_a_product_says_where_it_comes_from(served: Api) -> None:
+    first, second = _runs(served)
+    unchanged = served.get(f"/products/{product_urn(1)}").json()["cmp:provenance"]
+    assert unchanged.pop("changedAt")
+    assert unchanged == {
+        "organization": ORGANIZATION, "ingestor": "acme", "shard": "b.json", "position": 1, "run": first
+    }  # fmt: skip
+    changed = served.get(f"/products/{product_urn(2)}").json()["cmp:provenance"]
+    assert (changed["shard"], changed["position"], changed["run"]) == ("b.json", 3, second)
+    assert changed["further"] == [{"shard": "b.json", "position": 2}]
+
+
+def test_where_a_feed_is_read_from_is_for_operators(served: Api, admin: httpx2.Client) -> None:
+    place = f"/products/{product_urn(2)}"
+    assert "feed" not in served.get(place).json()["cmp:provenance"]
+    told = served.get(place, headers=served.key()).json()["cmp:provenance"]
+    assert told["feed"].endswith("feed/index.json")
+    run = f'href="/runs/{told["run"]}"'
+    page = admin.get(place).text
+    assert run in page
+    assert told["feed"] in page
+    assert "number 3" in page
+    public = served.get(place, headers=PAGE).text
+    assert run not in public
+    assert told["feed"] not in public
+
+
+def test_an_item_can_be_had_as_received(served: Api, node: Node) -> None:
+    place = f"/products/{product_urn(3)}"
+    published = (node.root / "publisher" / "feed" / "c.json").read_text()[1:-1]
+    assert served.get(place, params={"received": "true"}).json()["cmp:received"] == published
+    assert "cmp:received" not in served.get(place).json()
+    page = served.get(place, headers=PAGE).text
+    assert _pre(page, "received") == published
+    shown = json.loads(_pre(page, "served"))
+    assert shown == served.get(place).json()
