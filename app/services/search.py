@@ -14,7 +14,9 @@ from app.vectors.embedders import Embedder
 from app.vectors.indexes.base import SearchFilters
 from app.vectors.ranking import DEPTH
 
-__all__ = ["Explanation", "Place", "SearchFilters", "SearchHit", "Variant", "first_page", "further_page", "search"]
+__all__ = [
+    "Asked", "Explanation", "Place", "SearchFilters", "SearchHit", "Variant", "first_page", "further_page", "search",
+]  # fmt: skip
 
 MAX_QUERY_BYTES = 1000
 """What lies beyond is not searched for: PostgreSQL takes words of 2 kB, the embedder 256 tokens."""
@@ -66,6 +68,15 @@ class SearchHit:
     explanation: Explanation | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the first page of a search was asked with."""
+
+    embedder: Embedder
+    query: str
+    limit: int
+
+
 def search(
     connection: Connection, embedder: Embedder, query: str, filters: SearchFilters | None = None, limit: int = 20
 ) -> list[SearchHit]:
@@ -96,11 +107,21 @@ def first_page(
     return _hits(connection, scope, shown, found.explain([product for product, _ in shown])), found.ranking
 
 
-def further_page(connection: Connection, filters: SearchFilters, products: Sequence[int]) -> list[SearchHit]:
-    """The hits of a part of a ranking, without scores, as the catalogue knows them now. What it no longer has is left
-    out."""
+def further_page(
+    connection: Connection, filters: SearchFilters, products: Sequence[int], asked: Asked | None = None
+) -> list[SearchHit]:
+    """The hits of a part of a ranking as the catalogue knows them now. What it no longer has is left out. Without
+    scores, unless it is said what was `asked`: that is searched for once more, and tells scores and places as they are
+    by now; of what it does not find again it tells none."""
     scope = resolve(connection, filters)
-    return [] if scope is None else _hits(connection, scope, [(product, 0.0) for product in products], {})
+    if scope is None:
+        return []
+    if asked is None:
+        return _hits(connection, scope, [(product, 0.0) for product in products], {})
+    found = find(connection, asked.embedder, scope, _cleaned(asked.query), asked.limit, DEPTH)
+    scores = dict(found.ranking)
+    scored = [(product, scores.get(product, 0.0)) for product in products]
+    return _hits(connection, scope, scored, found.explain([product for product in products if product in scores]))
 
 
 def _cleaned(query: str) -> str:

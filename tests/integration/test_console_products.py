@@ -90,3 +90,33 @@ def test_an_item_can_be_had_as_received(served: Api, node: Node) -> None:
     assert _pre(page, "received") == published
     shown = json.loads(_pre(page, "served"))
     assert shown == served.get(place).json()
+
+
+def _asked(served: Api, **parameters: object) -> tuple[dict, str]:
+    """A page of a search as document and as HTML."""
+    asked = {"explain": "true", **parameters}
+    return served.get("/products", params=asked).json(), served.get("/products", params=asked, headers=PAGE).text
+
+
+def test_why_a_product_was_found_is_told_in_words(served: Api) -> None:
+    document, page = _asked(served, q="desk lamp", limit=1)
+    place = document["products"][0]["cmp:explanation"]["text"]
+    assert place["rank"] == 1
+    row = r'<th scope="row"[^>]*>all words</th><td class="number">1</td><td class="number">(.*?)</td>.*?value="1.000"'
+    assert re.findall(row, page) == [f"{place['score']:.3f}"]
+    assert "SKU-1" in _asked(served, q="sku 1", limit=1)[1].partition("stands in the query")[0]
+    assert "The query is its brand" in _asked(served, q="acme", limit=1)[1]
+    assert "Read as: <strong>reading</strong>" in _asked(served, q="raeding")[1]
+    assert "The newest come first." in _asked(served)[1]
+
+
+def test_further_pages_tell_why_too(served: Api) -> None:
+    whole, _ = _asked(served, q="lamp", limit=4)
+    first, _ = _asked(served, q="lamp", limit=2)
+    second, page = _asked(served, q="lamp", limit=2, pageToken=first["nextPageToken"])
+    assert [*first["products"], *second["products"]] == whole["products"]
+    assert all(each["cmp:explanation"]["dense"]["rank"] for each in second["products"])
+    assert page.count("<summary>Why</summary>") == 2
+    without, _ = _asked(served, pageToken=first["nextPageToken"], limit=2)
+    assert [each["@id"] for each in without["products"]] == [each["@id"] for each in second["products"]]
+    assert "cmp:explanation" not in without["products"][0]

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from app.api.console import session
 from app.api.console.marking import marked
 from app.api.console.plots import history
+from app.api.console.reasons import places, respelled
 from app.api.negotiation import Page, encoded
 from app.api.problems import Problem
 from app.cmp.text import clean
@@ -118,7 +119,8 @@ def _by_code(issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 _templates.filters |= {
     "link": _link, "pictures": _pictures, "named": _named, "money": _money, "availability": _availability,
     "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
-    "marked": marked, "served": _served,
+    "marked": marked, "served": _served, "places": places,
+    "respelled": respelled,
 }  # fmt: skip
 _templates.globals["filter_names"] = list(Filter.model_fields)
 

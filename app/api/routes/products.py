@@ -20,7 +20,7 @@ from app.services import products as catalogue
 from app.services import provenance
 from app.services.filters import search_filters
 from app.services.products import ProductDeletedError
-from app.services.search import first_page, further_page
+from app.services.search import Asked, first_page, further_page
 
 router = APIRouter(tags=["products"])
 
@@ -37,12 +37,14 @@ def search(request: Request, wanted: Annotated[SearchParameters, Query()], _call
             embedder = node.embedder(connection)
             hits, ranking = first_page(connection, embedder, wanted.q, search_filters(filters), wanted.limit)
         page.products = [product for product, _ in ranking]
+        explained = wanted.explain
     else:
         page = _continued(node, wanted, filters)
+        explained = wanted.explain and page.search == page_tokens.search_digest(wanted.q, page.filters)
         part = page.products[page.shown : page.shown + wanted.limit]
         with node.searching() as connection:
-            hits = further_page(connection, search_filters(page.filters), part)
-    explained = wanted.explain and wanted.page_token is None
+            asked = Asked(node.embedder(connection), wanted.q, wanted.limit) if explained else None
+            hits = further_page(connection, search_filters(page.filters), part, asked)
     document = {"products": [hit_document(hit, explained=explained) for hit in hits]}
     return answer(request, document | _next(node, page, wanted.limit), page="search", context=SCHEMA_ORG)
 
