@@ -28,9 +28,9 @@ Writer = Callable[[Any], bytes]
 
 PAGE_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' https: http:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "img-src 'self' https:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 }
-"""Of pages: own files, and pictures that feeds name."""
+"""Of pages: own files, and pictures that feeds name, over https."""
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 

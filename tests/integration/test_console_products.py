@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -24,7 +25,13 @@ def node(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder.publish([product(1, name="Desk lamp")], [product(2, name="Reading lamp")])
     assert node.run(steps=STEPS)["status"] == "success"
     odd = json.dumps(product(3, name="Odd lamp", offers=[], weird="é")).replace('", "', '" ,\n "')
-    last = [product(2, name="Reading lamp"), product(2, name="Reading light"), group(1), variant(4, 1), variant(5, 1)]
+    last = [
+        product(2, name="Reading lamp"),
+        product(2, name="Reading light"),
+        group(1),
+        variant(4, 1, image="http://pictures.example/4.png"),
+        variant(5, 1),
+    ]
     folder.publish([], [product(1, name="Desk lamp"), *last], f"[{odd}]".encode())
     assert node.run(steps=STEPS)["status"] in ("success", "degraded")
     yield node
@@ -120,3 +127,38 @@ def test_further_pages_tell_why_too(served: Api) -> None:
     without, _ = _asked(served, pageToken=first["nextPageToken"], limit=2)
     assert [each["@id"] for each in without["products"]] == [each["@id"] for each in second["products"]]
     assert "cmp:explanation" not in without["products"][0]
+
+
+def test_products_are_ticked_and_compared(served: Api) -> None:
+    page = served.get("/products", params={"q": "lamp"}, headers=PAGE).text
+    form = page[page.index('action="/compare"') :].partition("</form>")[0]
+    values = [html.unescape(each) for each in re.findall(r'type="checkbox" name="urn" value="([^"]*)"', form)]
+    assert values == [each["@id"] for each in served.get("/products", params={"q": "lamp"}).json()["products"]]
+    compared = served.get("/compare", params={"urn": values[:3]}, headers=PAGE)
+    assert compared.status_code == 200
+    assert all(quote(urn) in compared.text for urn in values[:3])
+    for chosen, told in ((values[:1], "1 are chosen"), ([], "none are chosen")):
+        refused = served.get("/compare", params={"urn": chosen}, headers=PAGE)
+        assert refused.status_code == 422
+        assert told in refused.text
+
+
+def test_variants_are_compared_by_a_link(served: Api) -> None:
+    page = served.get(f"/products/{product_urn(4)}", headers=PAGE).text
+    (link,) = re.findall(r'href="(/compare[?][^"]*)"', page)
+    found = served.get(html.unescape(link)).json()
+    assert [each["@id"] for each in found["products"]] == [product_urn(4), product_urn(5)]
+
+
+def test_more_leads_on_wherever_the_node_is_reached(served: Api) -> None:
+    page = served.get("/products", params={"q": "lamp", "limit": 2}, headers=PAGE).text
+    (link,) = re.findall(r'href="([^"]*)" rel="next"', page)
+    assert link.startswith("?")
+    further = served.get(f"/products{html.unescape(link)}", headers=PAGE)
+    assert further.status_code == 200
+    assert 'href="/brands"' in further.text
+
+
+def test_pictures_are_asked_for_over_https(served: Api) -> None:
+    page = served.get(f"/products/{product_urn(4)}", headers=PAGE).text
+    assert 'src="https://pictures.example/4.png"' in page

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -60,10 +61,16 @@ def _link(url: object) -> str:
 
 
 def _pictures(image: object) -> list[str]:
-    """The URLs of an `image` of schema.org: one, several, or objects that hold one."""
+    """The URLs of an `image` of schema.org: one, several, or objects that hold one. They are asked for over https,
+    whatever the feed says: a page that came so could load no others."""
     listed = image if isinstance(image, list) else [image]
     found = (each.get("url") or each.get("contentUrl") if isinstance(each, Mapping) else each for each in listed)
-    return [link for each in found if (link := _link(each))]
+    return [f"https://{link.partition('://')[2]}" for each in found if (link := _link(each))]
+
+
+def _addresses(urns: Sequence[str]) -> str:
+    """URNs as the query of an address."""
+    return urlencode([("urn", urn) for urn in urns])
 
 
 def _named(thing: object) -> str:
@@ -120,7 +127,7 @@ _templates.filters |= {
     "link": _link, "pictures": _pictures, "named": _named, "money": _money, "availability": _availability,
     "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
     "marked": marked, "served": _served, "places": places,
-    "respelled": respelled,
+    "respelled": respelled, "addresses": _addresses,
 }  # fmt: skip
 _templates.globals["filter_names"] = list(Filter.model_fields)
 

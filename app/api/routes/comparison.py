@@ -19,21 +19,27 @@ from app.services.products import ProductDeletedError
 
 router = APIRouter(tags=["products"])
 
+LEAST, MOST = 2, 5
+
 
 class ComparisonParameters(BaseModel):
     """Which products."""
 
     model_config = ConfigDict(extra="forbid")
 
-    urn: list[Name] = Field(min_length=2, max_length=5, description="The URNs of two to five products.")
+    urn: list[Name] = Field(
+        default=[],
+        description="The URNs of two to five products.",
+        json_schema_extra={"minItems": LEAST, "maxItems": MOST},
+    )
 
 
 @router.get("/compare", responses=answers(ComparisonShape))
 def comparison(request: Request, wanted: Annotated[ComparisonParameters, Query()], _caller: Reader) -> Response:
     """Two to five products beside each other: rows of properties, and a summary in words."""
     urns = list(dict.fromkeys(wanted.urn))
-    if len(urns) < 2:
-        raise WrongParameter("urn", "names only one product")
+    if not LEAST <= len(urns) <= MOST:
+        raise WrongParameter("urn", f"two to five products can be compared, and {len(urns) or 'none'} are chosen")
     with node_of(request).searching() as connection:
         try:
             found = products.get_all(connection, urns)

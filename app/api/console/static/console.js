@@ -1,4 +1,5 @@
-// Empty fields of the search are left out of its address, and a picture that does not come makes room for a letter.
+// Empty fields of the search are left out of its address, a picture that does not come makes room for a letter, and no
+// more products can be ticked than can be compared.
 "use strict";
 
 for (const form of document.querySelectorAll("form.search")) {
@@ -15,6 +16,18 @@ for (const picture of document.querySelectorAll(".picture img")) {
   };
   if (picture.complete && picture.naturalWidth === 0) replace();
   else picture.addEventListener("error", replace);
+}
+
+for (const form of document.querySelectorAll("form.compare")) {
+  const boxes = [...form.querySelectorAll("input[name=urn]")];
+  const button = form.querySelector("button");
+  const update = () => {
+    const ticked = boxes.filter((box) => box.checked).length;
+    for (const box of boxes) box.disabled = ticked >= 5 && !box.checked;
+    if (button) button.disabled = ticked < 2;
+  };
+  form.addEventListener("change", update);
+  addEventListener("pageshow", update);
 }
 
 for (const link of document.querySelectorAll("a[data-as]")) {
