@@ -20,8 +20,9 @@ from app.ingestors.handlers.reading import FeedRequest, document_limits
 from app.ingestors.handlers.registry import RegistryHandler, RegistryReport
 from app.ingestors.handlers.vector import VectorHandler
 from app.ingestors.helpers import Helpers
-from app.ingestors.progress import Progress
+from app.ingestors.progress import NoProgress, Progress
 from app.ingestors.reports import RunReport
+from app.ingestors.watch import RunWatch, watched
 from app.services import feeds, issues, organizations, refusals, runs, unlisted
 from app.services.organizations import ForeignOrganizationError, Registered
 from app.services.runs import EndedRun, OrganizationBusyError, Run
@@ -268,22 +269,23 @@ class Ingestion:
                 with self._database.transaction() as connection:
                     report["issues"] = issues.counts_of_ingestor(connection, self._entry.name)
             elif target.organization_id is not None:
-                with structlog.contextvars.bound_contextvars(organization=target.urn):
-                    self._run_steps(run, target, target.organization_id, report)
+                named = structlog.contextvars.bound_contextvars(organization=target.urn)
+                with named, watched(self._database, run, self._progress) as watch:
+                    self._run_steps(run, target, target.organization_id, report, watch)
             self._finish(run, report)
         return report
 
-    def _run_steps(self, run: Run, target: _Target, organization_id: int, report: RunReport) -> None:
+    def _run_steps(self, run: Run, target: _Target, organization_id: int, report: RunReport, watch: RunWatch) -> None:
         """Feed, then vectors; these also when the feed was not applied, so that what is live is found."""
         if target.retires:
             with self._step(report, "registry"):
                 self._retire(run, organization_id, report)
         if "feed" in self._options.steps and target.has_feed:
             with self._step(report, "feed"):
-                self._ingest_feed(run, organization_id, report)
+                self._ingest_feed(run, organization_id, report, watch)
         if self._vectors is not None:
             with self._step(report, "vector"):
-                vectors = self._vectors.run([organization_id], self._start)
+                vectors = self._vectors.run([organization_id], self._start, watch)
                 report["vector"] = vectors.as_dict()
                 if vectors.failed:
                     _degrade(report, "vector", _told_refused(vectors.failed))
@@ -300,7 +302,7 @@ class Ingestion:
             report["feed"] = FeedReport(merge=deleted).as_dict()
             log.info("organization retired: it left the registry", products=deleted.products.deleted)
 
-    def _ingest_feed(self, run: Run, organization_id: int, report: RunReport) -> None:
+    def _ingest_feed(self, run: Run, organization_id: int, report: RunReport, watch: RunWatch) -> None:
         with self._database.transaction() as connection:
             publisher = organizations.publisher(connection, organization_id)
         report["organization"] = publisher.urn
@@ -323,7 +325,7 @@ class Ingestion:
             max_delete_fraction=self._settings.max_delete_fraction,
             limits=document_limits(self._settings),
         )
-        handler = FeedHandler(self._database, self._source, run, self._progress, self._helpers)
+        handler = FeedHandler(self._database, self._source, run, watch, self._helpers)
         try:
             report["feed"] = handler.ingest(request).as_dict()
         except (FeedFailedError, FeedHeldError) as error:
@@ -445,7 +447,8 @@ def ingest_vectors(database: Database, start: Start, vectors: VectorHandler) -> 
     """The vector step for all organizations, as one run."""
     with runs.claimed(database, start, None) as run:
         began = time.monotonic()
-        done = vectors.run(None, start)
+        with watched(database, run, NoProgress()) as watch:
+            done = vectors.run(None, start, watch)
         vectors.finish()
         report: RunReport = {
             "id": str(run.id), "ingestor": start.ingestor, "organization": None, "status": "success",

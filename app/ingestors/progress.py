@@ -1,6 +1,9 @@
 """What long work tells whoever watches."""
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from app.services.run_progress import ShardState
 
 
 class Progress(Protocol):
@@ -11,6 +14,16 @@ class Progress(Protocol):
     def embedding(self, done: int, total: int) -> None: ...
 
 
+class FeedProgress(Progress, Protocol):
+    """Told of each shard of a feed too, by its URL, from several threads."""
+
+    def listed(self, urls: Sequence[str]) -> None: ...
+
+    def reading(self, url: str, done: int = 0, total: int = 0) -> None: ...
+
+    def read(self, url: str, state: ShardState, items: int) -> None: ...
+
+
 class NoProgress:
     """Nobody watches."""
 
@@ -19,3 +32,12 @@ class NoProgress:
 
     def embedding(self, done: int, total: int) -> None:
         """Products embedded, of those pending."""
+
+    def listed(self, urls: Sequence[str]) -> None:
+        """The shards of the feed that is read now."""
+
+    def reading(self, url: str, done: int = 0, total: int = 0) -> None:
+        """A shard that is being read, and its items so far."""
+
+    def read(self, url: str, state: ShardState, items: int) -> None:
+        """What became of a shard, and what it holds."""

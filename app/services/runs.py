@@ -49,6 +49,7 @@ class Run:
     organization_id: int | None
     staged_for: bytes | None = None
     report: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] | None = None
 
     def fence(self, connection: Connection) -> None:
         """The last statement before a commit: raises `LeaseLostError` unless the start is still this process's."""
@@ -124,11 +125,15 @@ def finish(database: Database, run: Run, status: Status, error: str | None) -> N
         row = connection.execute(
             text("""
                 UPDATE runs SET status = CAST(:status AS text), report = :report, error = :error,
+                    progress = coalesce(:progress, progress),
                     finished_at = CASE WHEN CAST(:status AS text) <> 'waiting' THEN clock_timestamp() END
                 WHERE id = :id AND status = 'running' RETURNING rerun_requested
                 """),
-            {"id": run.id, "status": status, "report": Jsonb(run.report), "error": error},
-        ).one_or_none()
+            {
+                "id": run.id, "status": status, "report": Jsonb(run.report), "error": error,
+                "progress": None if run.progress is None else Jsonb(run.progress),
+            },
+        ).one_or_none()  # fmt: skip
         if row is None:
             raise LeaseLostError(run.start.id)
         connection.execute(text("DELETE FROM pieces WHERE owner = :id"), {"id": run.id})
@@ -204,9 +209,9 @@ def recent(connection: Connection, limit: int, wanted: RunFilter | None = None) 
 
 
 def find(connection: Connection, run_id: UUID) -> dict[str, Any] | None:
-    """The run with that id, as a JSON document."""
+    """The run with that id, as a JSON document, with what it noted of its progress."""
     row = connection.execute(
-        text(f"SELECT {_COLUMNS}, r.report {_FROM} WHERE r.id = :id"), {"id": run_id}
+        text(f"SELECT {_COLUMNS}, r.report, r.progress {_FROM} WHERE r.id = :id"), {"id": run_id}
     ).one_or_none()
     return None if row is None else dict(row._mapping)
 

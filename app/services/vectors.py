@@ -79,6 +79,8 @@ def update(
         refusals.forget_others(connection, opened.generation)
         outdated, refused = _outdated(connection, opened.generation, organization_ids)
     report = VectorReport(pending=sum(each.pending for each in outdated), refused=refused)
+    if report.pending:
+        on_batch(0, report.pending)
     if sharing is not None and report.pending >= SHARED_FROM * BATCH:
         _share(database, opened, organization_ids, report, on_batch, sharing)
     for each in outdated:

@@ -157,7 +157,7 @@ def test_a_step_that_was_killed_loses_one_batch(node, publish, database, setting
     assert len(survivor.texts) == 2
 
 
-def test_progress_is_told_after_each_batch(node, publish, database, settings, embedder, monkeypatch):
+def test_progress_is_told_before_and_after_each_batch(node, publish, database, settings, embedder, monkeypatch):
     monkeypatch.setattr(vectors, "BATCH", 4)
     publish(*(product(key) for key in range(10)))
     told = []
@@ -170,7 +170,7 @@ def test_progress_is_told_after_each_batch(node, publish, database, settings, em
 
     VectorHandler(database, settings, Watching(), create=factory(embedder)).run()
 
-    assert told == [(4, 10), (8, 10), (10, 10)]
+    assert told == [(0, 10), (4, 10), (8, 10), (10, 10)]
 
 
 def test_a_text_that_changes_while_it_is_embedded_stays_pending(node, publish, database, settings):

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from app.api.console import session
 from app.api.console.marking import marked
 from app.api.console.plots import history
+from app.api.console.progress import counted, part, rated, told
 from app.api.console.reasons import places, respelled
 from app.api.negotiation import Page, encoded
 from app.api.problems import Problem
@@ -128,6 +129,7 @@ _templates.filters |= {
     "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
     "marked": marked, "served": _served, "places": places,
     "respelled": respelled, "addresses": _addresses,
+    "counted": counted, "part": part, "rated": rated, "told": told,
 }  # fmt: skip
 _templates.globals["filter_names"] = list(Filter.model_fields)
 

@@ -20,6 +20,7 @@ from app.cmp.text import is_hostile
 from app.ingestors.manager import IngestorManager
 from app.ingestors.reports import IngestorInfo
 from app.net.urls import shown
+from app.services import run_progress
 from app.services import runs as ledger
 from app.services.filters import Name, OrganizationUrn
 from app.services.products import without_none
@@ -64,7 +65,8 @@ def run(request: Request, run: UUID, _caller: Reader) -> Response:
         if found is None:
             raise Problem(404, "no-such-run", "There is no run of this id")
         releasable = ledger.held_publication(connection, run) is not None
-    return answer(request, {**ledger.as_report(found), "releasable": releasable}, page="run")
+        progress = run_progress.of_run(connection, found)
+    return answer(request, {**ledger.as_report(found), "releasable": releasable, "progress": progress}, page="run")
 
 
 @router.post(

@@ -57,8 +57,9 @@ class Start(Base):
 
 class Run(Base):
     """One organization's part of a start, `running` while its start's worker holds it, `waiting` when that start has to
-    come back to it. `report` holds what each step did, `staged_for` what its staging tables were filled against;
-    `rerun_requested` says that another start found the organization taken."""
+    come back to it. `report` holds what each step did, `progress` how far it is (`app.services.run_progress`),
+    `staged_for` what its staging tables were filled against; `rerun_requested` says that another start found the
+    organization taken."""
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -76,6 +77,7 @@ class Run(Base):
     staged_for: Mapped[Hash | None]
     report: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     error: Mapped[str | None]
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[Created]
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 

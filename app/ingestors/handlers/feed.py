@@ -25,7 +25,7 @@ from app.ingestors.base import IngestorError, UnstableError
 from app.ingestors.handlers.reading import FeedRequest, Reading
 from app.ingestors.handlers.staging import PublicationStager
 from app.ingestors.helpers import Helpers
-from app.ingestors.progress import Progress
+from app.ingestors.progress import FeedProgress
 from app.ingestors.sources.base import BaseSource
 from app.net.urls import shown
 from app.services import categories, feeds
@@ -80,7 +80,9 @@ class FeedHeldError(IngestorError):
 class FeedHandler:
     """Brings one organization's feed into the catalogue, on behalf of one run; `timings` are the seconds it took."""
 
-    def __init__(self, database: Database, source: BaseSource, run: Run, progress: Progress, helpers: Helpers) -> None:
+    def __init__(
+        self, database: Database, source: BaseSource, run: Run, progress: FeedProgress, helpers: Helpers
+    ) -> None:
         self._database = database
         self._run = run
         self._tables = StagingTables(run.id)

@@ -1,7 +1,7 @@
 """One shard into staging: only what differs from what was merged last is decoded and copied."""
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 
 import msgspec
@@ -49,8 +49,12 @@ class ShardStager:
         self._compress = zstandard.ZstdCompressor(level=1).compress  # not to be shared between threads
         self._products = self._groups = self._offers = self._rejected = self._offers_rejected = 0
 
-    def stage(self, connection: Connection, tables: StagingTables, shard: Shard, bytes_hash: bytes) -> ShardCounts:
-        """Stages the shard and its marker in the caller's transaction; returns what the whole shard holds."""
+    def stage(
+        self, connection: Connection, tables: StagingTables, shard: Shard, bytes_hash: bytes,
+        note: Callable[[int, int], None],
+    ) -> ShardCounts:  # fmt: skip
+        """Stages the shard and its marker in the caller's transaction; returns what the whole shard holds. `note` is
+        told how many items are done, of how many."""
         rows = (0, 0, 0)
         for issue in shard.issues:
             self._note(issue, issue.position)
@@ -61,6 +65,7 @@ class ShardStager:
             tables.write(connection, batch)
             rows = (rows[0] + len(batch.items), rows[1] + len(batch.offers), rows[2] + len(batch.occurrences))
             self._batch = Batch.empty()
+            note(start + len(items), len(shard.items))
         self._batch.issues.extend(self._summaries())
         tables.write(connection, self._batch)
         counts = ShardCounts(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from dataclasses import replace as changed
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,12 +26,13 @@ from app.ingestors.base import SourceError, UnreachableError, ValidationError
 from app.ingestors.handlers.reading import FeedRequest, Fetched, PublicationReader, Reading, unfetched
 from app.ingestors.handlers.shards import ShardStager
 from app.ingestors.helpers import Helpers
-from app.ingestors.progress import Progress
+from app.ingestors.progress import FeedProgress, NoProgress
 from app.ingestors.sources.base import BaseSource, Document
 from app.net.urls import shown
 from app.services import pieces, runs
 from app.services.feeds import FeedState
 from app.services.pieces import Piece, PieceLostError
+from app.services.run_progress import ShardState
 from app.services.runs import Run
 
 log = structlog.get_logger()
@@ -59,8 +61,11 @@ class ShardReader:
     """Reads single shards into a run's staging tables, which `prepare` makes; of several threads, one at a time parses.
     `markers` tell what is staged already."""
 
-    def __init__(self, database: Database, source: BaseSource, tables: StagingTables, prepare: _Prepare) -> None:
+    def __init__(
+        self, database: Database, source: BaseSource, tables: StagingTables, prepare: _Prepare, progress: FeedProgress
+    ) -> None:
         self._database = database
+        self._progress = progress
         self._documents = PublicationReader(source)
         self._tables = tables
         self._prepare = prepare
@@ -70,7 +75,9 @@ class ShardReader:
     def read(self, reading: Reading, ordinal: int, whole: Document | None, check: _Check) -> Verdict:
         """Fetches a shard and stages it, unless its bytes are those of the last merge or stand in staging already.
         `check` is the last thing done before staged rows are committed."""
-        with structlog.contextvars.bound_contextvars(shard=reading.refs[ordinal].url):
+        url = reading.refs[ordinal].url
+        self._progress.reading(url)
+        with structlog.contextvars.bound_contextvars(shard=url):
             verdict = self._read(reading, ordinal, whole, check)
             if isinstance(verdict, Unreadable):
                 log.warning("shard not read", code=verdict.issue.code, transient=verdict.transient)
@@ -127,7 +134,8 @@ class ShardReader:
             with self._database.transaction(durable=False) as connection:
                 if replace:
                     self._tables.forget(connection, ordinal, ref.url)
-                counts = stager.stage(connection, self._tables, shard, document.sha256)
+                note = partial(self._progress.reading, ref.url)
+                counts = stager.stage(connection, self._tables, shard, document.sha256, note)
                 staged = PublishedShard(ordinal, ref.url, document.sha256, staged=True, counts=counts)
                 check(connection, staged)
         return staged
@@ -136,12 +144,14 @@ class ShardReader:
 class PublicationStager:
     """Reads publications for one run."""
 
-    def __init__(self, database: Database, source: BaseSource, run: Run, progress: Progress, helpers: Helpers) -> None:
+    def __init__(
+        self, database: Database, source: BaseSource, run: Run, progress: FeedProgress, helpers: Helpers
+    ) -> None:
         self._database = database
         self._documents = PublicationReader(source)
         self._run = run
         self._tables = StagingTables(run.id)
-        self._shards = ShardReader(database, source, self._tables, self.create_staging)
+        self._shards = ShardReader(database, source, self._tables, self.create_staging, progress)
         self._progress = progress
         self._helpers = helpers
         self._creating = threading.Lock()
@@ -166,6 +176,7 @@ class PublicationStager:
         """Reads everything that can be read; what cannot is a problem of the reading."""
         reading = Reading(request, state)
         document = self._documents.list(reading)
+        self._progress.listed([ref.url for ref in reading.refs])
         self._created = False
         self._staged = 0
         self._shards.markers = {}
@@ -191,6 +202,7 @@ class PublicationStager:
                     raise ValidationError(
                         f"{shown(ref.url)} changed while it was read: {error}", remedy="The next run reads it anew."
                     ) from error
+                self._progress.read(ref.url, "read", reading.shards[ordinal].counts.items)
 
     def _take_over(self, reading: Reading) -> None:
         """Looks what is staged: of the same publication it is taken over, anything else goes."""
@@ -282,7 +294,10 @@ class PublicationStager:
         if isinstance(verdict, PublishedShard):
             reading.shards[verdict.ordinal] = verdict
             self._staged += verdict.staged
+            state: ShardState = "read" if verdict.staged else "unchanged"
+            self._progress.read(verdict.url, state, verdict.counts.items)
         else:
+            self._progress.read(str(verdict.issue.shard), "failed", 0)
             reading.fail(verdict.issue, transient=verdict.transient, retry_after=verdict.retry_after)
         self._progress.staging(len(reading.shards) + len(reading.problems), total)
 
@@ -298,7 +313,7 @@ def help_with(database: Database, source: BaseSource, run_id: UUID, request: Fee
     whole = PublicationReader(source).list(reading)
     if whole is not None:
         whole.close()
-    shards = ShardReader(database, source, tables, lambda _: None)
+    shards = ShardReader(database, source, tables, lambda _: None, NoProgress())
     with database.transaction() as connection:
         if runs.staged_for(connection, run_id) != _staged_for(reading):
             log.info("the run to help with is over, or reads another publication", run=str(run_id))

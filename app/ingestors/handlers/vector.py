@@ -35,7 +35,10 @@ class VectorHandler:
         self._create = create or generations.configured(settings)
         self._has_run = False
 
-    def run(self, organization_ids: Sequence[int] | None = None, start: Start | None = None) -> VectorReport:
+    def run(
+        self, organization_ids: Sequence[int] | None = None, start: Start | None = None,
+        progress: Progress | None = None,
+    ) -> VectorReport:  # fmt: skip
         """Indexes what is pending of the organizations (None: of all), with help where a task's start has much to do; a
         dry run only counts it. Texts that were refused are left out, unless they are to be tried again."""
         if self._dry_run:
@@ -43,7 +46,8 @@ class VectorHandler:
         if self._retry_refused:
             vectors.retry_refused(self._database, self._create, organization_ids)
         share = Sharing(start.id, self._helpers.invite_to_embed) if start is not None and start.is_task else None
-        report = vectors.update(self._database, self._create, organization_ids, self._progress.embedding, share)
+        note = (progress or self._progress).embedding
+        report = vectors.update(self._database, self._create, organization_ids, note, share)
         self._has_run = True
         return report
 
