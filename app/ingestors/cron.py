@@ -1,5 +1,5 @@
-"""Five-field cron expressions, checked field by field and written without names. They are in UTC; day of month and day
-of week have both to match, as in Celery and other than in cron itself."""
+"""When schedules are due. Five-field cron expressions are checked field by field and written without names. They are
+in UTC; day of month and day of week have both to match, as in Celery and other than in cron itself."""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -16,6 +16,7 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
 _SIZES = (60, 24, 31, 12, 7)
 # The same date is on the same weekday again within 40 years, also the 29th of February around a year like 2100.
 _HORIZON_DAYS = 40 * 366
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_cron(expression: str) -> list[list[int]]:
@@ -47,6 +48,25 @@ def latest(expression: str, now: datetime) -> datetime | None:
         if (due := next((each for each in times if each <= end), None)) is not None:
             return datetime.combine(day, due, UTC)
     return None
+
+
+def following(expression: str, now: datetime) -> datetime | None:
+    """When the expression is due next, after `now`; None for one that never is."""
+    minutes, hours, *days = parse_cron(expression)
+    now = now.astimezone(UTC)
+    for day in (now.date() + timedelta(days=ahead) for ahead in range(_HORIZON_DAYS)):
+        if not _falls_on(day, *days):
+            continue
+        times = (datetime.combine(day, time(hour, minute), UTC) for hour in hours for minute in minutes)
+        if (due := next((each for each in times if each > now), None)) is not None:
+            return due
+    return None
+
+
+def latest_multiple(every: float, now: datetime) -> datetime:
+    """The latest multiple of so many seconds since 1970, `now` included."""
+    step = timedelta(seconds=every)
+    return _EPOCH + (now - _EPOCH) // step * step
 
 
 def _falls_on(day: date, days: list[int], months: list[int], weekdays: list[int]) -> bool:

@@ -73,6 +73,29 @@ def of_ingestors(connection: Connection, names: Sequence[str]) -> list[KnownFeed
     return [KnownFeed(*row) for row in rows]
 
 
+class Freshness(NamedTuple):
+    """Whose feed it is, seconds since it was last applied, and what became of the last publication that was tried; None
+    when there was none."""
+
+    organization: str
+    name: str | None
+    age: float | None
+    verdict: str | None
+
+
+def freshness(connection: Connection) -> list[Freshness]:
+    """How old each feed is, the oldest first; those of organizations that left their registry are not refreshed, and
+    left out."""
+    rows = connection.execute(
+        text("""
+            SELECT o.urn, o.name, CAST(extract(epoch FROM clock_timestamp() - f.merged_at) AS float8), f.verdict
+            FROM feeds f JOIN organizations o ON o.id = f.organization_id
+            WHERE o.unlisted_since IS NULL ORDER BY f.merged_at NULLS FIRST, o.urn
+            """)
+    )
+    return [Freshness(*row) for row in rows]
+
+
 def started_ingestors(connection: Connection) -> set[str]:
     """The ingestors that were ever started, whatever came of it."""
     return set(connection.execute(text("SELECT DISTINCT ingestor FROM starts")).scalars())

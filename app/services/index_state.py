@@ -42,6 +42,11 @@ class GenerationState:
     oldest: float
     refused: int
 
+    @property
+    def in_sync(self) -> bool:
+        """Whether all that can be in the index is, and nothing else."""
+        return not self.pending and not self.vanished
+
 
 def states(connection: Connection) -> list[GenerationState]:
     """All generations, the live one first."""

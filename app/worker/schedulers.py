@@ -8,7 +8,7 @@ import time
 from collections import UserDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db import schema
 from app.db.session import connect
 from app.ingestors.config import IngestionConfig, load_config
-from app.ingestors.cron import latest, simplify
+from app.ingestors.cron import latest, latest_multiple, simplify
 from app.services import schedules
 from app.services.schedules import Listed, Planned
 
@@ -85,8 +85,7 @@ def slot_of(headers: Mapping[str, Any] | None, now: datetime) -> tuple[str, date
     if (cron := slot.get("cron")) is not None:
         due = latest(cron, now)
         return None if due is None else (slot["name"], due)
-    every = timedelta(seconds=slot["every"])
-    return slot["name"], _EPOCH + (now - _EPOCH) // every * every
+    return slot["name"], latest_multiple(slot["every"], now)
 
 
 def _options(entry: Planned) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from celery.schedules import crontab
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.ingestors.cron import latest, parse_cron, simplify
+from app.ingestors.cron import following, latest, parse_cron, simplify
 
 MINUTE = timedelta(minutes=1)
 CELERY = Celery(set_as_current=False)  # in UTC, as the node's
@@ -98,6 +98,16 @@ def test_the_latest_due_time_is_what_counting_back_finds(expression: str, now: d
     elif due is not None:
         assert _matches(expression, due)
         assert due <= minute - 2 * 24 * 60 * MINUTE
+
+
+@given(expressions, moments)
+def test_the_next_due_time_is_the_first_after_now(expression: str, now: datetime) -> None:
+    due = following(expression, now)
+    assert (due is None) == (latest(expression, now) is None)
+    if due is not None:
+        assert now < due == latest(expression, due)
+        before = latest(expression, due - MINUTE)
+        assert before is None or before <= now
 
 
 @given(expressions, moments)
