@@ -131,8 +131,20 @@ class IssueShape(Shape):
     hint: str
 
 
+class IssueCodeShape(Shape):
+    """A code of the whole node's issues, and the first of the organizations that have it."""
+
+    code: str
+    severity: str
+    title: str
+    hint: str
+    count: int
+    organizations: list[Shape]
+
+
 class IssueList(Shape):
     issues: list[IssueShape]
+    codes: list[IssueCodeShape] | None = None
 
 
 class ValidationShape(Shape):

@@ -14,11 +14,12 @@ from app.services import refusals
 OF_UNLISTED = ("organization-unlisted", "organization-retired")
 """Codes of what is told of organizations that are not in their registry, and not of what stands in it."""
 
-_ALL = f"""
+ALL = f"""
     SELECT ingestor, organization_id, feed_id, shard, position, severity, code, path, message, value, count, places,
         attempted, id FROM issues
     UNION ALL ({refusals.AS_ISSUES})
     """
+"""Those of registries and feeds, and those of texts that are refused, as rows."""
 _SHARDS = frozenset({"shard", "winner_shard"})
 
 
@@ -41,7 +42,7 @@ def listed(
         text(f"""
             SELECT i.ingestor, o.urn AS organization, i.shard, i.position, i.severity, i.code, i.path, i.message,
                 i.value, i.count, i.places, i.attempted
-            FROM ({_ALL}) i
+            FROM ({ALL}) i
             LEFT JOIN organizations o ON o.id = i.organization_id
             LEFT JOIN feed_shards s ON s.feed_id = i.feed_id AND s.url = i.shard COLLATE "C"
             WHERE (CAST(:organization AS text) IS NULL OR o.urn = :organization)
@@ -116,7 +117,7 @@ def counts(connection: Connection, organization_id: int) -> dict[str, int]:
     """How many errors and warnings there are of an organization's registry entry and feed."""
     rows = connection.execute(
         text(
-            f"SELECT severity, sum(count) AS n FROM ({_ALL}) i WHERE organization_id = :organization GROUP BY severity"
+            f"SELECT severity, sum(count) AS n FROM ({ALL}) i WHERE organization_id = :organization GROUP BY severity"
         ),
         {"organization": organization_id},
     )
