@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
-.PHONY: help demo test lint unit bench chaos relevance lock clean
+.PHONY: help demo test lint unit screenshots bench chaos relevance lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -26,6 +26,9 @@ lint: .venv/.dev
 unit: .venv/.dev
 	@echo "test: pytest"
 	@$(BIN)/pytest -q -n 4 --dist worksteal
+
+screenshots: .venv/.dev  ## the pictures of the console in docs/images, by its tests; needs Chromium
+	@SCREENSHOTS=docs/images REQUIRE_CHROMIUM=1 $(BIN)/pytest -q tests/browser
 
 bench: .venv/.dev  ## the budget table, measured here and now (LARGE=1: two million products too)
 	@$(BIN)/python -m bench $(if $(LARGE),--large)

@@ -43,19 +43,20 @@ def server_url() -> str:
 @pytest.fixture
 def database_url(server_url: str) -> Iterator[str]:
     """The URL of an empty, migrated database."""
-    with _copied(server_url) as url:
+    with copied(server_url) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def module_url(server_url: str) -> Iterator[str]:
     """The URL of a database that the tests of a module share and leave as it is."""
-    with _copied(server_url) as url:
+    with copied(server_url) as url:
         yield url
 
 
 @contextmanager
-def _copied(server_url: str) -> Iterator[str]:
+def copied(server_url: str) -> Iterator[str]:
+    """The URL of an empty, migrated database, for as long as it is entered."""
     name = f"test_{next(_numbers)}"
     _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
     yield _named(server_url, name)

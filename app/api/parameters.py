@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.api.problems import Problem, WrongParameter
 from app.services.filters import Filter
@@ -36,6 +36,12 @@ class SearchParameters(Filter):
                                    "`nextPageToken` of the page before; other parameters are as they were, or left "
                                    "out.")  # fmt: skip
     explain: bool = Field(False, description="Whether each product tells why it was found.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, given: dict[str, str]) -> dict[str, str]:
+        """A form without a script sends its empty fields too."""
+        return {name: value for name, value in given.items() if value != ""}
 
     def filters(self) -> dict[str, Any]:
         """Every filter that is set, by the object or by a parameter. Raises `Problem`, which names what is wrong."""

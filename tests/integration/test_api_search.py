@@ -130,6 +130,12 @@ def test_a_wrong_parameter_is_named(shop: Api, parameter: str, value: str) -> No
     assert [each["parameter"] for each in problem["errors"]] == [parameter]
 
 
+def test_an_empty_parameter_is_as_one_left_out(shop: Api) -> None:
+    """Forms send their empty fields too."""
+    empty = dict.fromkeys(("brand", "category", "min_price", "max_price", "currency", "organization", "filter"), "")
+    assert shop.get("/products", params={"q": "lamp"} | empty).json() == shop.get("/products?q=lamp").json()
+
+
 @pytest.mark.parametrize("asked", [{"filter": '{"colour": "red"}'}, {"colour": "red"}])
 def test_an_unknown_filter_is_told_the_known_ones(shop: Api, asked: dict[str, str]) -> None:
     (error,) = shop.problem(422, "GET", "/products", params=asked)["errors"]

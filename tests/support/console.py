@@ -10,7 +10,7 @@ from app.services import keys
 from tests.support.api import Api
 
 PAGE = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
-MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
+MARKUP = "`<script>alert(1)</script>`<img src=x onerror=alert(2)>\"'"
 
 
 def key_of(served: Api, scope: keys.Scope = "admin") -> str:

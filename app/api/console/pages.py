@@ -1,6 +1,7 @@
 """Documents as HTML."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from urllib.parse import urlencode
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from app.api.console import session
 from app.api.console.marking import marked
@@ -96,8 +98,18 @@ def _served(product: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in product.items() if name != "cmp:received"}
 
 
+def _words(name: str) -> str:
+    """A name of schema.org as people write it: `InStock` is in stock."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+
+
 def _pretty(document: object) -> str:
     return json.dumps(json.loads(encoded(document)), indent=2, ensure_ascii=False)
+
+
+def _coded(text: str) -> Markup:
+    """What stands `between backticks` as code, all of it escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
 def _time(value: object) -> str:
@@ -127,7 +139,7 @@ def _by_code(issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 _templates.filters |= {
     "link": _link, "pictures": _pictures, "named": _named, "money": _money, "availability": _availability,
     "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
-    "marked": marked, "served": _served, "places": places,
+    "marked": marked, "coded": _coded, "words": _words, "served": _served, "places": places,
     "respelled": respelled, "addresses": _addresses,
     "counted": counted, "part": part, "rated": rated, "told": told,
 }  # fmt: skip

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 WIDTH, HEIGHT = 640, 90
+_WIDEST = 24
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ def history(runs: Sequence[Mapping[str, Any]], figure: str) -> list[Bar]:
     """The runs, oldest first, by `seconds` they took or by `products` their feed holds."""
     values = [_seconds(run) if figure == "seconds" else _products(run) for run in reversed(runs)]
     top = max(values, default=0) or 1
-    width = WIDTH / max(len(values), 1)
+    width = min(WIDTH / max(len(values), 1), _WIDEST)
     return [
         Bar(place * width, max(width - 1, 0.5), max(value / top * HEIGHT, 1), run["status"], _told(run, value, figure))
         for place, (run, value) in enumerate(zip(reversed(runs), values, strict=True))
