@@ -39,6 +39,17 @@ def test_the_transcript_is_what_make_demo_prints(tmp_path: Path) -> None:
     assert _without_seconds(done.stdout).endswith(_without_seconds(transcript))
 
 
+def test_every_picture_is_shown_somewhere_and_none_is_large() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shown = {
+        (document.parent / place).resolve()
+        for document in documents
+        for place in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", document.read_text("utf-8"))
+    }
+    assert shown == set((ROOT / "docs" / "images").iterdir())
+    assert all(picture.stat().st_size < 150_000 for picture in shown)
+
+
 def _without_seconds(printed: str) -> str:
     """Text without times and the width of rules, which are not the same twice."""
     printed = re.sub(r"─+", "─", printed)
