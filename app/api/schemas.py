@@ -102,6 +102,21 @@ class RunShape(Shape):
     finished_at: str | None
 
 
+class RunProgressShape(Shape):
+    """How far a run is; of what was not begun nothing is told."""
+
+    counts: dict[str, int] | None = None
+    shards: list[Shape] | None = None
+    embedding: Shape | None = None
+
+
+class WholeRunShape(RunShape):
+    """A run with how far it is, and whether it holds what could be released."""
+
+    releasable: bool
+    progress: RunProgressShape
+
+
 class RunPage(Shape):
     starts: list[Shape]
     runs: list[RunShape]

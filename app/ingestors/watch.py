@@ -6,7 +6,6 @@ writes only when it ends, with all else of it.
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from app.db.session import Database
 from app.ingestors.progress import Progress
 from app.net.urls import shown
 from app.services import run_progress
-from app.services.run_progress import MAX_SHARDS, ShardState
+from app.services.run_progress import MAX_SHARDS, STATES, ShardState
 from app.services.runs import Run
 
 log = structlog.get_logger()
@@ -55,11 +54,12 @@ class RunWatch:
         self._shards[url] = (state, items, items)
 
     def document(self) -> dict[str, Any]:
-        """As the ledger keeps it: shards in the feed's order, counted all and told up to `MAX_SHARDS`."""
-        shards = list(self._shards.items())
+        """As the ledger keeps it, in the feed's order: the states of all shards as digits, and names and items of up to
+        `MAX_SHARDS`."""
+        noted = list(self._shards.items())
         return {
-            "counts": Counter(state for _, (state, _, _) in shards),
-            "shards": [[shown(url), *noted] for url, noted in shards[:MAX_SHARDS]],
+            "states": "".join(str(STATES.index(state)) for _, (state, _, _) in noted),
+            "shards": [[shown(url), items, of] for url, (_, items, of) in noted[:MAX_SHARDS]],
             "embedding": self._embedding,
         }
 

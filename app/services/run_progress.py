@@ -1,18 +1,18 @@
 """How far a run is: what its worker writes down now and then, and what of it helpers are at."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from app.services.products import without_none
 from app.services.runs import Run
 
 ShardState = Literal["waiting", "reading", "read", "unchanged", "failed"]
+STATES: tuple[ShardState, ...] = get_args(ShardState)
 
 MAX_SHARDS = 500
 """Shards of a run that are told one by one."""
@@ -33,61 +33,42 @@ def of_run(connection: Connection, run: Mapping[str, Any]) -> dict[str, Any]:
     """How far a run is that `runs.find` found: `counts` of its shards by state, the first of its `shards` with their
     items, and the `embedding` with its rate. Of what was not begun nothing is told."""
     noted = run["progress"] or {}
-    shards = [_Shard(*each) for each in noted.get("shards", ())]
-    counts = Counter(noted.get("counts", ()))
+    states = [STATES[int(each)] for each in noted.get("states", "")]
+    shards = [{"shard": url, "state": "", "items": items, "of": of} for url, items, of in noted.get("shards", ())]
     if run["status"] == "running":
-        counts.update(_note_pieces(shards, _pieces(connection, run["id"])))
+        _note_pieces(states, shards, _pieces(connection, run["id"]))
         embedding = _under_way(connection, run, noted.get("embedding"))
     else:
         embedding = _embedded(run["report"])
-    return without_none(
-        {
-            "counts": {state: counts[state] for state in get_args(ShardState)} if shards else None,
-            "shards": [each.as_document() for each in shards] or None,
-            "embedding": embedding,
-        }
-    )
+    for shard, state in zip(shards, states, strict=False):
+        shard["state"] = state
+    counts = {state: states.count(state) for state in STATES} if states else None
+    return without_none({"counts": counts, "shards": shards or None, "embedding": embedding})
 
 
-class _Shard:
-    """A shard as it was noted last; pieces of a run's work know better."""
-
-    def __init__(self, url: str, state: str, items: int, of: int) -> None:
-        self.url, self.state, self.items, self.of = url, state, items, of
-
-    def as_document(self) -> dict[str, Any]:
-        return {"shard": self.url, "state": self.state, "items": self.items, "of": self.of}
-
-
-def _pieces(connection: Connection, owner: UUID) -> Sequence[Any]:
+def _pieces(connection: Connection, owner: UUID) -> Sequence[Row[Any]]:
     """Which shards of a run others may be reading, and what became of them."""
     return connection.execute(
         text("""
-            SELECT ordinal, worker IS NOT NULL AS is_taken, result ? 'problem' AS has_failed,
-                CAST(result -> 'staged' AS bool) AS is_staged, CAST(result #> '{counts,items}' AS int) AS items
+            SELECT ordinal, result ? 'problem' AS has_failed, CAST(result -> 'staged' AS bool) AS is_staged,
+                coalesce(CAST(result #> '{counts,items}' AS int), 0) AS items
             FROM pieces WHERE owner = :owner AND (worker IS NOT NULL OR result IS NOT NULL)
             """),
         {"owner": owner},
     ).all()
 
 
-def _note_pieces(shards: Sequence[_Shard], pieces: Sequence[Any]) -> Counter[str]:
-    """Brings the shards in line with the pieces that are taken or done; returns what that changes of the counts."""
-    changes: Counter[str] = Counter()
+def _note_pieces(states: list[ShardState], shards: Sequence[dict[str, Any]], pieces: Sequence[Row[Any]]) -> None:
+    """Brings what is not noted as done in line with the pieces that are taken or done."""
     for piece in pieces:
-        before = shards[piece.ordinal].state if piece.ordinal < len(shards) else "waiting"
-        state = _state(piece)
-        if before not in ("waiting", "reading") or before == state:
+        if piece.ordinal >= len(states) or states[piece.ordinal] not in ("waiting", "reading"):
             continue
-        changes.update({before: -1, state: 1})
-        if piece.ordinal < len(shards):
-            shard = shards[piece.ordinal]
-            shard.state = state
-            shard.items = shard.of = piece.items or 0
-    return changes
+        states[piece.ordinal] = state = _state(piece)
+        if piece.ordinal < len(shards) and state != "reading":
+            shards[piece.ordinal].update(items=piece.items, of=piece.items)
 
 
-def _state(piece: Any) -> str:
+def _state(piece: Row[Any]) -> ShardState:
     if piece.has_failed is None:
         return "reading"
     if piece.has_failed:

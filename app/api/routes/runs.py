@@ -15,7 +15,7 @@ from app.api.node import node_of
 from app.api.openapi import NEEDS_ADMIN, answers
 from app.api.parameters import Part
 from app.api.problems import Problem, WrongParameter
-from app.api.schemas import IngestorList, RunPage, RunShape, StartShape
+from app.api.schemas import IngestorList, RunPage, StartShape, WholeRunShape
 from app.cmp.text import is_hostile
 from app.ingestors.manager import IngestorManager
 from app.ingestors.reports import IngestorInfo
@@ -57,7 +57,7 @@ def runs(request: Request, wanted: Annotated[RunParameters, Query()], caller: Re
     return answer(request, {"starts": told, **document}, page="runs")
 
 
-@router.get("/runs/{run}", responses=answers(RunShape))
+@router.get("/runs/{run}", responses=answers(WholeRunShape))
 def run(request: Request, run: UUID, _caller: Reader) -> Response:
     """An ingestion of one organization: what each step did, how long it took, and what went wrong."""
     with node_of(request).reading() as connection:
