@@ -157,6 +157,18 @@ def test_a_run_tells_how_fast_it_embedded(node: Node, served: Api, folder: FeedF
     assert f"3 of 3 products, {embedding['perSecond']:,.0f} a second" in admin.get(f"/runs/{run['id']}").text
 
 
+def test_a_run_that_read_no_shard_has_a_page(node: Node, served: Api, folder: FeedFolder, admin: httpx2.Client) -> None:
+    folder.publish([product(1)])
+    node.run()
+    for steps in (("registry",), ("vector",)):
+        node.run(steps=steps)
+        run = _latest(served)
+        assert "shards" not in run["progress"]
+        page = admin.get(f"/runs/{run['id']}")
+        assert page.status_code == 200
+        assert '<div id="shards" hidden>' in page.text
+
+
 def test_of_many_shards_the_first_are_told() -> None:
     noted = watch.RunWatch(NoProgress())
     noted.listed([f"https://user:secret@brand.example/{number}.json?key=x" for number in range(700)])
