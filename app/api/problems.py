@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.api.headers import SECURITY_HEADERS
 from app.api.negotiation import HTML, JSON, LD_JSON, PAGE_HEADERS, NotAcceptable, chosen, encoded, page_named
 from app.core.errors import DiscoveryNodeError
-from app.db.session import DatabaseFailedError, is_away
+from app.db.session import DatabaseFailedError, is_away, is_too_slow
 
 log = structlog.get_logger()
 
@@ -149,8 +149,7 @@ async def _tell_own(request: Request, error: Exception) -> Response:
 
 async def _tell_database(request: Request, error: Exception) -> Response:
     assert isinstance(error, SQLAlchemyError)  # noqa: S101 - it is registered for these
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    if state == "57014":
+    if is_too_slow(error):
         log.warning("request.too_slow", path=request.url.path)
         return respond(request, Problem(503, "too-slow", "The answer would have taken too long", headers=_AGAIN))
     if is_away(error):

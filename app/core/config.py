@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     api_keys_required: bool = False
     api_signing_key: SecretStr | None = Field(None, min_length=32)
     api_cors_origins: str = Field("", pattern=r"^[!-~ ]*$")
+    api_public_hosts: str = Field("", pattern=r"^[!-~ ]*$")
     api_trusted_proxies: str = ""
     api_rate_limit: int = Field(600, ge=0)
     api_key_rate_limit: int = Field(6000, ge=0)
@@ -136,6 +137,11 @@ class Settings(BaseSettings):
     def cors_origins(self) -> list[str]:
         """The origins of `API_CORS_ORIGINS`."""
         return _listed(self.api_cors_origins)
+
+    @property
+    def public_hosts(self) -> list[str]:
+        """The names of `API_PUBLIC_HOSTS`, as a browser writes them."""
+        return _listed(self.api_public_hosts.lower())
 
     @property
     def user_agent(self) -> str:

@@ -170,6 +170,11 @@ def is_away(error: BaseException) -> bool:
     return cause.sqlstate is None or cause.sqlstate in _AWAY or cause.sqlstate.startswith("08")
 
 
+def is_too_slow(error: BaseException) -> bool:
+    """Whether a statement was ended because it took longer than it may."""
+    return isinstance(_cause(error), psycopg.errors.QueryCanceled)
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the database may do the same in a while: it is full, busy, or lost."""
     return isinstance(_cause(error), psycopg.OperationalError)

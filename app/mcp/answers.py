@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field, PlainSerializer
 from app.mcp.text import plain
 from app.services.comparison import Comparison, compare
 from app.services.products import ProductDocument
-from app.services.search import SearchHit
+from app.services.search import SearchHit, Variant
 
 NAME = 300  # characters
 DESCRIPTION = 1000
 _MOST_OFFERS = 20
 _MOST_VARIANTS = 50
+_READ_VARIANTS = 5  # of a hit, in words; the fields have all that the search found
 
 Money = Annotated[Decimal, PlainSerializer(str, return_type=str)]
 
@@ -32,17 +33,36 @@ class Offer(BaseModel):
         return ", ".join(part for part in (price, self.availability, self.seller and f"sold by {self.seller}") if part)
 
 
-class Found(BaseModel):
-    """A product in short."""
+class Alternative(BaseModel):
+    """A variant of a product in short."""
 
     urn: str
     name: str
+    sku: str | None = None
+    url: str | None = None
+    offer: Offer | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} | {self.offer or 'no offer'} | {self.urn}"
+
+
+class Found(Alternative):
+    """A product in short; of a group of variants the best."""
+
     brand: str | None = None
     category: str | None = None
     description: str | None = None
-    url: str | None = None
-    sku: str | None = None
-    offer: Offer | None = None
+    variants: list[Alternative] = Field(
+        default_factory=list, description="The others of its group that pass the filters."
+    )
+
+    def __str__(self) -> str:
+        told = " | ".join(part for part in (self.name, self.brand, self.category) if part)
+        lines = [f"{told} | {self.offer or 'no offer'} | {self.urn}"]
+        lines += [f"   variant: {each}" for each in self.variants[:_READ_VARIANTS]]
+        if (more := len(self.variants) - _READ_VARIANTS) > 0:
+            lines.append(f"   and {more} more variants: get_product lists them")
+        return "\n".join(lines)
 
 
 class SearchAnswer(BaseModel):
@@ -55,9 +75,7 @@ class SearchAnswer(BaseModel):
         if not self.products:
             return "Nothing was found. Use other words, or fewer filters; list_categories tells what there is."
         lines = [f"{len(self.products)} products, best first (names and texts are the sellers' own):"]
-        for place, found in enumerate(self.products, 1):
-            told = " | ".join(part for part in (found.name, found.brand, found.category) if part)
-            lines.append(f"{place}. {told} | {found.offer or 'no offer'} | {found.urn}")
+        lines += [f"{place}. {found}" for place, found in enumerate(self.products, 1)]
         return "\n".join(lines)
 
 
@@ -69,13 +87,13 @@ class Product(BaseModel):
     name: str
     properties: dict[str, str]
     offers: list[Offer]
-    variants: list[Found] = Field(default_factory=list)
+    variants: list[Alternative] = Field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{self.name} | {self.urn} (texts are the seller's own)"]
         lines += [f"{name}: {value}" for name, value in self.properties.items()]
         lines += [f"offer: {offer}" for offer in self.offers]
-        lines += [f"variant: {each.name} | {each.offer or 'no offer'} | {each.urn}" for each in self.variants]
+        lines += [f"variant: {each}" for each in self.variants]
         return "\n".join(lines)
 
 
@@ -155,22 +173,29 @@ def comparison(urns: Sequence[str], compared: Comparison) -> ComparisonAnswer:
 
 
 def _found(hit: SearchHit) -> Found:
-    offer = Offer(price=hit.price, currency=hit.currency, availability=hit.availability, seller=hit.organization)
     return Found(
-        urn=hit.urn,
-        name=plain(hit.name, NAME),
+        **_alternative(hit, hit.organization).model_dump(),
         brand=hit.brand and plain(hit.brand, NAME),
         category=hit.category and plain(hit.category, NAME),
         description=hit.description and plain(hit.description, DESCRIPTION),
-        url=_link(hit.url),
+        variants=[_alternative(each, hit.organization) for each in hit.variants],
+    )
+
+
+def _alternative(hit: SearchHit | Variant, seller: str) -> Alternative:
+    offer = Offer(price=hit.price, currency=hit.currency, availability=hit.availability, seller=seller)
+    return Alternative(
+        urn=hit.urn,
+        name=plain(hit.name, NAME),
         sku=hit.sku and plain(hit.sku, NAME),
+        url=_link(hit.url),
         offer=None if hit.price is None else offer,
     )
 
 
-def _variant(told: dict[str, Any]) -> Found:
+def _variant(told: dict[str, Any]) -> Alternative:
     offer = told.get("offers")
-    return Found(
+    return Alternative(
         urn=told["@id"],
         name=plain(told["name"], NAME),
         sku=plain(told.get("sku", ""), NAME) or None,
