@@ -28,7 +28,7 @@ class SearchParameters(Filter):
     """What is looked for, within which filters, and which part of it."""
 
     q: str = Field("", max_length=MAX_QUERY, description="What is wanted, in plain words; or an SKU, GTIN or MPN. "
-                   "Empty: the newest products.")  # fmt: skip
+                   "Empty: the newest products.", examples=["organic coffee under $25"])  # fmt: skip
     filter: str | None = Field(None, max_length=MAX_FILTER, description="The filters as a JSON object; each may be a "
                                "parameter instead.")  # fmt: skip
     limit: int = Field(20, ge=1, le=MAX_LIMIT, description="How many products at most.")

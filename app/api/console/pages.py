@@ -17,6 +17,7 @@ from app.api.console.marking import marked
 from app.api.console.plots import history
 from app.api.console.progress import counted, part, rated, told
 from app.api.console.reasons import places, respelled
+from app.api.console.reference import chapters
 from app.api.negotiation import Page, encoded
 from app.api.problems import Problem
 from app.cmp.text import clean
@@ -35,15 +36,20 @@ def _page(template: str) -> Page:
     """Renders the template with the document as `document`, and what every page has."""
 
     def render(request: Request, document: Any) -> str:
-        return _templates.get_template(f"{template}.html").render(
-            document=document,
-            request=request,
-            parameters=defaultdict(str, request.query_params),
-            is_admin=session.is_admin(request),
-            csrf=session.csrf_token(request),
-        )
+        return _rendered(request, template, document)
 
     return render
+
+
+def _rendered(request: Request, template: str, document: Any, **further: Any) -> str:
+    return _templates.get_template(f"{template}.html").render(
+        document=document,
+        request=request,
+        parameters=defaultdict(str, request.query_params),
+        is_admin=session.is_admin(request),
+        csrf=session.csrf_token(request),
+        **further,
+    )
 
 
 def _operating(template: str) -> Page:
@@ -159,3 +165,9 @@ PAGES: Mapping[str, Page] = {
 
 sign_in_page = _page("sign-in")
 validate_page = _page("validate")
+
+
+def docs_page(request: Request) -> str:
+    """The API to read, as its OpenAPI document tells it."""
+    document = request.app.openapi()
+    return _rendered(request, "docs", document, chapters=chapters(document, str(request.base_url)))

@@ -1,4 +1,5 @@
-"""What the console has beside the API's own routes: its files, signing in and out, and the form for validation."""
+"""What the console has beside the API's own routes: its files, signing in and out, the form for validation, and
+the page about the API."""
 
 import hashlib
 from functools import cache
@@ -8,10 +9,10 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.api.authentication import Reader, found_caller
+from app.api.authentication import Anybody, Reader, found_caller
 from app.api.console import session
-from app.api.console.pages import sign_in_page, validate_page
-from app.api.negotiation import page_response
+from app.api.console.pages import docs_page, sign_in_page, validate_page
+from app.api.negotiation import HTML, JSON, chosen, page_response
 from app.api.node import node_of
 from app.api.problems import Problem
 from app.services import keys
@@ -74,6 +75,14 @@ async def sign_out(request: Request, csrf: Annotated[str, Form(max_length=200)] 
 @router.get("/validate")
 def validate_form(request: Request, _caller: Reader) -> Response:
     return page_response(validate_page(request, {}))
+
+
+@router.get("/docs")
+def docs(request: Request, _caller: Anybody) -> Response:
+    """The API to read; for programs its document."""
+    if chosen(request.headers.get("accept"), [HTML, JSON]) == JSON:
+        return RedirectResponse("/openapi.json", 303)
+    return page_response(docs_page(request))
 
 
 @cache

@@ -1,14 +1,8 @@
-"""What those who run the node ask: whether it lives, whether it is ready, its figures; and the page about the API."""
-
-import hashlib
-import re
-from base64 import b64encode
-from functools import cache
+"""What those who run the node ask: whether it lives, whether it is ready, its figures."""
 
 from fastapi import APIRouter, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from app.api.authentication import Reader
 from app.api.negotiation import JSON, encoded
@@ -59,13 +53,6 @@ def metrics(request: Request, _caller: Reader) -> Response:
     return Response(generate_latest(state.metrics), headers={"Cache-Control": "no-store", "Content-Type": _METRICS})
 
 
-@router.get("/docs", include_in_schema=False)
-def docs(request: Request) -> Response:
-    """The API to read and to try."""
-    page, policy = _docs(request.app.title)
-    return HTMLResponse(page, headers={"Content-Security-Policy": policy})
-
-
 def _missing(node: ApiNode) -> dict[str, str]:
     """What cannot be done without, and is not there, in words."""
     try:
@@ -84,17 +71,3 @@ def _missing(node: ApiNode) -> dict[str, str]:
 
 def _uncached(body: bytes, status: int) -> Response:
     return Response(body, status, {"Cache-Control": "no-store"}, JSON)
-
-
-@cache
-def _docs(title: str) -> tuple[str, str]:
-    """Swagger's page, and the policy that lets just that work: its files come from a public server."""
-    page = bytes(get_swagger_ui_html(openapi_url="/openapi.json", title=title, swagger_favicon_url="data:,").body)
-    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
-    digest = b64encode(hashlib.sha256(script).digest()).decode()
-    public = "https://cdn.jsdelivr.net"
-    policy = (
-        f"default-src 'none'; script-src {public} 'sha256-{digest}'; style-src {public} 'unsafe-inline'; "
-        "img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    )
-    return page.decode(), policy
