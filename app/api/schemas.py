@@ -216,3 +216,4 @@ class LinkShape(Shape):
 
 class RevocationShape(Shape):
     revoked: bool
+    organization: str | None = None

@@ -30,6 +30,10 @@ application = typer.Typer(
 )
 key_commands = typer.Typer(help="Keys of the API.", no_args_is_help=True, rich_markup_mode=None)
 application.add_typer(key_commands, name="keys")
+link_commands = typer.Typer(
+    help="Links by which brands read their diagnostics.", no_args_is_help=True, rich_markup_mode=None
+)
+application.add_typer(link_commands, name="links")
 database_commands = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
 application.add_typer(database_commands, name="db")
 vector_commands = typer.Typer(help="Look after the search index.", no_args_is_help=True, rich_markup_mode=None)
@@ -322,3 +326,23 @@ def revoke(key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, 
     from app.cli.keys import revoke
 
     revoke(key)
+
+
+@link_commands.callback()
+def _links() -> None:
+    pass  # so that the only command has its name
+
+
+@link_commands.command(name="revoke")
+def revoke_links(
+    organization: Annotated[
+        str | None, typer.Argument(parser=parse_organization, metavar="[URN]", help="Whose.", show_default=False)
+    ] = None,
+    all: Annotated[bool, typer.Option("--all", help="Those of all organizations.")] = False,
+) -> None:
+    """Make the links that were made so far useless, at once: an organization's, or all."""
+    from app.cli.links import revoke
+
+    if (organization is None) != all:
+        raise typer.BadParameter("Name an organization's URN, or say --all.")
+    revoke(organization)

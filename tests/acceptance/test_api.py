@@ -12,7 +12,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.support.feeds import FeedFolder, product
+from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, product
 from tests.support.services import Service, Services, entries, services, until
 
 DONE = ("success", "degraded", "held", "failed")
@@ -90,8 +90,23 @@ def test_processes_share_what_they_sign_with_and_all_end(node: Services) -> None
     token = ask(f"{place}/products?limit=10")[1]["nextPageToken"]
     for _ in range(20):  # some of them of the other process
         assert ask(f"{place}/products?pageToken={token}")[0] == 200
+    _revoke_links(node, place)
     service.process.kill()
     until(lambda: not [each for each in others if each.is_running() and each.status() != psutil.STATUS_ZOMBIE])
+
+
+def _revoke_links(node: Services, place: str) -> None:
+    key = json.loads(node.run("discovery-node", "keys", "create", "--scope", "admin", "--json"))["key"]
+    made = ask(f"{place}/organizations/{ORGANIZATION}/issues/links", key, "POST")[1]["url"]
+    assert ask(f"{place}{made}")[0] == 200
+    assert ORGANIZATION in node.run("discovery-node", "links", "revoke", ORGANIZATION)
+    for _ in range(5):
+        assert ask(f"{place}{made}")[0] == 410
+    assert "all organizations" in node.run("discovery-node", "links", "revoke", "--all")
+    for wrong in ([], [OTHER_ORGANIZATION], ["--all", ORGANIZATION], ["acme"]):
+        service = node.start("discovery-node", "links", "revoke", *wrong)
+        assert service.process.wait(30) in (1, 2)
+        assert "Traceback" not in service.said()
 
 
 def test_keys_are_made_listed_and_revoked(node: Services) -> None:

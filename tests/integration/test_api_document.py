@@ -29,7 +29,7 @@ _LISTED = {
     "/products", "/products/{urn}", "/compare", "/categories", "/brands", "/organizations", "/organizations/{urn}",
     "/runs", "/runs/{run}", "/runs/{run}/release", "/ingestors", "/ingestors/{name}/runs", "/issues", "/validate",
     "/livez", "/readyz", "/metrics", "/organizations/{urn}/issues", "/organizations/{urn}/issues/links", "/diagnostics",
-    "/diagnostics/{token}", "/system",
+    "/organizations/{urn}/issues/links/revoke", "/diagnostics/{token}", "/system",
 }  # fmt: skip
 _ASKED_FOR_MORE = {"/products", "/compare", "/categories", "/brands", "/organizations", "/runs", "/issues"}
 

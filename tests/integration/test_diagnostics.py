@@ -1,13 +1,16 @@
 """Diagnostics of one organization, for operators and, by a link, for its brand."""
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx2
 import pytest
 
 from app.api.links import SECRET, Link, sign
-from app.services import secrets
+from app.services import links, secrets
 from tests.support.api import Api, api
 from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, offer, product
 from tests.support.nodes import node_of
@@ -48,6 +51,8 @@ def test_only_operators_read_them_without_a_link(served: Api) -> None:
     served.problem(401, "POST", f"{PLACE}/links")
     served.problem(403, "POST", f"{PLACE}/links", headers=served.key("read"))
     served.problem(401, "DELETE", "/diagnostics")
+    served.problem(401, "POST", f"{PLACE}/links/revoke")
+    served.problem(403, "POST", f"{PLACE}/links/revoke", headers=served.key("read"))
     served.problem(404, "GET", f"/organizations/{quote(OTHER_ORGANIZATION)}/issues", headers=served.key())
 
 
@@ -61,23 +66,61 @@ def test_a_brand_reads_them_by_a_link_until_it_is_revoked(served: Api) -> None:
     assert answer.headers["x-robots-tag"] == "noindex"
     served.problem(401, "GET", "/issues")
 
-    assert served.delete("/diagnostics", headers=admin).json()["revoked"]
-    served.problem(404, "GET", link)
+    revoked = served.post(f"{PLACE}/links/revoke", headers=admin)
+    assert (revoked.json()["revoked"], revoked.json()["organization"]) == (True, ORGANIZATION)
+    problem = served.problem(410, "GET", link)
+    assert problem["type"] == "urn:discovery-node:problem:link-revoked"
+    assert "Ask whoever runs the node" in problem["remedy"]
     assert served.get(served.post(f"{PLACE}/links", headers=admin).json()["url"]).status_code == 200
+
+
+def test_all_links_are_revoked_at_once(served: Api) -> None:
+    admin = served.key()
+    link = served.post(f"{PLACE}/links", headers=admin).json()["url"]
+    assert served.delete("/diagnostics", headers=admin).json()["revoked"]
+    served.problem(410, "GET", link)
+    assert served.get(served.post(f"{PLACE}/links", headers=admin).json()["url"]).status_code == 200
+
+
+def test_another_organizations_links_stay_when_one_is_revoked(served: Api) -> None:
+    made = served.post(f"{PLACE}/links", headers=served.key()).json()["url"]
+    with served.database.transaction() as connection:
+        links.revoke(connection, OTHER_ORGANIZATION)
+        assert links.revoked_at(connection, OTHER_ORGANIZATION) is not None
+    assert served.get(made).status_code == 200
+
+
+def test_an_operator_revokes_them_in_the_console_by_a_form_of_their_session(served: Api) -> None:
+    link = served.post(f"{PLACE}/links", headers=served.key()).json()["url"]
+    with httpx2.Client(base_url=served.base_url, headers={"Accept": "text/html"}) as browser:
+        key = served.key()["Authorization"].removeprefix("Bearer ")
+        browser.post("/sign-in", data={"key": key})
+        page = browser.get(PLACE).text
+        assert f'action="{PLACE}/links/revoke"' in html.unescape(page)
+        (csrf,) = set(re.findall(r'name="csrf" value="(\w+)"', page))
+        assert browser.post(f"{PLACE}/links/revoke", data={"csrf": "forged"}).status_code == 403
+        assert browser.post(f"{PLACE}/links/revoke").status_code == 403
+        assert served.get(link).status_code == 200
+        done = browser.post(f"{PLACE}/links/revoke", data={"csrf": csrf})
+        assert (done.status_code, "The links are revoked" in done.text) == (200, True)
+    told = served.get(link, headers={"Accept": "text/html"})
+    assert (told.status_code, "has revoked this link" in told.text) == (410, True)
 
 
 def test_forged_and_expired_links_are_refused(served: Api) -> None:
     with served.database.transaction() as connection:
         key = secrets.shared(connection, SECRET)
-    assert served.get(f"/diagnostics/{sign(key, Link(ORGANIZATION, 2**40))}").status_code == 200
+    assert served.get(f"/diagnostics/{sign(key, Link(ORGANIZATION, 2**40, 2**62))}").status_code == 200
     told = [
         served.problem(404, "GET", f"/diagnostics/{token}")["type"]
         for token in (
-            sign(key, Link(ORGANIZATION, 1)), sign(b"guessed", Link(ORGANIZATION, 2**40)),
-            sign(key, Link(ORGANIZATION, 2**40))[:-3] + "zzz", "x", "%00", "é",
+            sign(b"guessed", Link(ORGANIZATION, 2**40, 2**62)), sign(key, Link(ORGANIZATION, 2**40))[:-3] + "zzz", "x",
+            "%00", "é",
         )
     ]  # fmt: skip
     assert set(told) == {"urn:discovery-node:problem:no-such-link"}
+    expired = served.problem(410, "GET", f"/diagnostics/{sign(key, Link(ORGANIZATION, 1, 2**62))}")
+    assert expired["type"] == "urn:discovery-node:problem:link-expired"
 
 
 def test_the_page_marks_the_place_and_keeps_markup_text(served: Api) -> None:

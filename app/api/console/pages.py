@@ -159,7 +159,7 @@ PAGES: Mapping[str, Page] = {
             "diagnostics",            "validation", "problem",
         )
     },
-    **{name: _operating(name) for name in ("runs", "run", "ingestors", "system", "started", "link")},
+    **{name: _operating(name) for name in ("runs", "run", "ingestors", "system", "started", "link", "revoked")},
 }  # fmt: skip
 """By the names that routes use."""
 

@@ -10,14 +10,14 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from app.api.authentication import Admin, Anybody
-from app.api.links import SECRET, Link, read, sign
+from app.api.links import SECRET, Link, microseconds, read, revoked, sign
 from app.api.negotiation import answer
 from app.api.node import node_of
 from app.api.openapi import NEEDS_ADMIN, answers
 from app.api.problems import Problem
 from app.api.schemas import DiagnosticsShape, LinkShape, RevocationShape
 from app.cmp.urns import normalize_organization_urn
-from app.services import browse, diagnostics, secrets
+from app.services import browse, diagnostics, links, secrets
 
 router = APIRouter(tags=["issues"])
 
@@ -47,7 +47,8 @@ def of_organization(request: Request, urn: str, _caller: Admin) -> Response:
 def link(request: Request, urn: str, wanted: Annotated[LinkParameters, Query()], _caller: Admin) -> Response:
     """Make a link by which the brand reads the same without a key."""
     with node_of(request).database.transaction() as connection:
-        made = Link(_known(connection, urn), int(time.time()) + wanted.days * _DAY)
+        made_at = microseconds(links.now(connection))
+        made = Link(_known(connection, urn), int(time.time()) + wanted.days * _DAY, made_at)
         place = f"/diagnostics/{sign(secrets.shared(connection, SECRET), made)}"
     document = {
         "url": place,
@@ -57,11 +58,22 @@ def link(request: Request, urn: str, wanted: Annotated[LinkParameters, Query()],
     return answer(request, document, page="link", status=201, headers={"Location": place})
 
 
+@router.post(
+    "/organizations/{urn}/issues/links/revoke", responses=answers(RevocationShape), openapi_extra=NEEDS_ADMIN
+)  # fmt: skip
+def revoke(request: Request, urn: str, _caller: Admin) -> Response:
+    """Revoke the links to an organization's diagnostics that were made so far."""
+    with node_of(request).database.transaction() as connection:
+        organization = _known(connection, urn)
+        links.revoke(connection, organization)
+    return answer(request, {"revoked": True, "organization": organization}, page="revoked")
+
+
 @router.delete("/diagnostics", responses=answers(RevocationShape), openapi_extra=NEEDS_ADMIN)
-def revoke(request: Request, _caller: Admin) -> Response:
+def revoke_all(request: Request, _caller: Admin) -> Response:
     """Revoke all links that were made so far."""
     with node_of(request).database.transaction() as connection:
-        secrets.rotate(connection, SECRET)
+        links.revoke(connection, None)
     return answer(request, {"revoked": True})
 
 
@@ -70,8 +82,9 @@ def by_link(request: Request, token: Annotated[str, Path(max_length=2000)], _cal
     """The diagnostics that a link is for."""
     node = node_of(request)
     with node.database.transaction() as connection:
-        key = secrets.shared(connection, SECRET)
-    allowed = read(key, token)
+        allowed = read(secrets.shared(connection, SECRET), token)
+        if allowed.is_revoked(links.revoked_at(connection, allowed.organization)):
+            raise revoked()
     with node.reading() as connection:
         document = _document(connection, _known(connection, allowed.organization))
     headers = {"X-Robots-Tag": "noindex", "Cache-Control": "private, no-cache"}

@@ -1,6 +1,6 @@
 """The shape of the database."""
 
-from app.db.models.access import ApiKey, Secret
+from app.db.models.access import ApiKey, LinkRevocation, Secret
 from app.db.models.base import Base
 from app.db.models.catalogue import Offer, Product, ProductGroup
 from app.db.models.feeds import Feed, FeedShard, Issue, Occurrence
@@ -20,6 +20,7 @@ __all__ = [
     "FeedShard",
     "IndexGeneration",
     "Issue",
+    "LinkRevocation",
     "Occurrence",
     "Offer",
     "Organization",

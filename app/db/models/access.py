@@ -31,3 +31,13 @@ class Secret(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LinkRevocation(Base):
+    """When the links to diagnostics that had been made were revoked: those of an organization, by URN; the empty one
+    stands for all. It outlives the organization's row."""
+
+    __tablename__ = "link_revocations"
+
+    organization: Mapped[str] = mapped_column(primary_key=True)
+    revoked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
