@@ -242,7 +242,8 @@ def _put_in(
     generation = opened.generation
     with database.transaction() as connection:
         known = refusals.among(connection, generation, products)
-    entries, refused = _entries(opened.embedder, [each for each in products if each.product_id not in known])
+    wanted = generation.index.resolve([each for each in products if each.product_id not in known])
+    entries, refused = _entries(opened.embedder, wanted)
     generation.index.send(entries)
 
     def finish(connection: Connection, indexed: int) -> None:

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from app.cmp.text import search_text
 from app.ingestors.handlers.vector import VectorHandler
 from app.services import index_state, vectors
 from app.services.generations import Recipe, configured, live_generation
@@ -13,13 +15,13 @@ from app.services.metrics import pending
 from app.services.search import SearchHit, search
 from app.vectors.embedders import Embedder
 from app.vectors.indexes import pinecone_index
-from app.vectors.indexes.base import Condition, SearchFilters
+from app.vectors.indexes.base import Candidates, Condition, SearchFilters
 from app.vectors.indexes.pinecone import PineconeRefusedError
 from tests.acceptance.conftest import ROOT
 from tests.integration.test_search import Shop
 from tests.support import backends
 from tests.support.backends import Backend
-from tests.support.embedders import DIMENSIONS, forget_generations
+from tests.support.embedders import DIMENSIONS, direction, forget_generations
 from tests.support.feeds import offer, product
 from tests.support.nodes import Node
 from tests.support.pinecone import Fault, Lateness, PineconeServer
@@ -31,6 +33,7 @@ _STEP = """
 import sys
 from app.core.config import Settings
 from app.db.session import LiveDatabase
+from app.cmp.text import search_text
 from app.ingestors.handlers.vector import VectorHandler
 from app.services import vectors
 from app.vectors.embedders import Embedder
@@ -139,6 +142,68 @@ def test_only_metadata_is_sent_when_only_that_is_new(shop, server):
     assert (dense.records, sparse.records, sparse.embedded) == written
     assert dense.requests["/vectors/update"] == 2  # the third has another image, which is not filtered by
     assert sparse.requests["/vectors/update"] == 2
+
+
+def test_attributes_are_words_of_the_sparse_index_and_sent_to_it_alone(shop, server):
+    shop.publish([product(1, additionalProperty=[shade("turquoise")]), product(2)], [])
+    dense, sparse = server.indexes["dense"].counted, server.indexes["sparse"].counted
+    assert len(legs(shop, "turquoise").text) == 1
+    written = dense.records, sparse.records
+
+    shop.publish([product(1, additionalProperty=[shade("vermilion")]), product(2)], [])
+
+    assert (dense.records, sparse.records) == (written[0], written[1] + 1)
+    assert (len(legs(shop, "vermilion").text), len(legs(shop, "turquoise").text)) == (1, 0)
+    assert len(shop.embedder.texts) == 2
+    assert not index_state.compare(shop.node.database)
+
+
+@pytest.mark.parametrize("lateness", [0, 3600])
+def test_equal_texts_are_embedded_once_whoever_sells_them_and_whenever(shop, server, monkeypatch, lateness):
+    monkeypatch.setattr(vectors, "BATCH", 4)
+    for index in server.indexes.values():
+        index.lateness = Lateness(seconds=lateness)
+    same = [lamp(key, "The same") for key in range(10)]
+    shop.publish(same[:6], same[6:])
+    assert len(shop.embedder.texts) == 1
+    server.settle()
+    forget_recent()
+    shop.publish([*same[:6], lamp(11, "The same")], same[6:])
+    assert len(shop.embedder.texts) == 1
+    server.settle()
+    assert [round(score, 3) for score in legs(shop, "The same").dense.values()] == [1.0] * 11
+
+
+def test_a_text_that_is_not_seen_there_yet_is_embedded_again_and_not_taken_for_an_older_one(shop, server):
+    shop.publish([lamp(1, "Before")], [])
+    for index in server.indexes.values():
+        index.lateness = Lateness(seconds=3600)
+    shop.publish([lamp(1, "After")], [])
+    forget_recent()
+    shop.publish([lamp(1, "After"), lamp(2, "After")], [])
+    assert [text.partition("\n")[0] for text in shop.embedder.texts] == ["Before", "After", "After"]
+    server.settle()
+    assert [round(score, 3) for score in legs(shop, "After").dense.values()] == [1.0, 1.0]
+
+
+def shade(value: str) -> dict[str, str]:
+    return {"@type": "PropertyValue", "name": "Shade", "value": value}
+
+
+def lamp(key: int, name: str) -> dict[str, Any]:
+    return product(key, name=name, description="A lamp")
+
+
+def legs(shop: Shop, name: str) -> Candidates:
+    """Both rankings of all products, asked for by a lamp's text and by its name."""
+    with shop.node.database.transaction() as connection:
+        index = live_generation(connection).index
+        return index.candidates(connection, name, direction(search_text(name, "Acme", "A lamp")), Condition(), 100)
+
+
+def forget_recent() -> None:
+    """What this process sent lately, which another does not know."""
+    pinecone_index.connected(pinecone_index.get_settings(), DIMENSIONS).recent.__init__()
 
 
 @pytest.mark.parametrize("most", [10_000, 16])

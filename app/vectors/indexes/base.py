@@ -170,6 +170,11 @@ class Index(Protocol):
         notes it, so that whatever gets there is known of here."""
         ...
 
+    def resolve(self, products: Sequence[PendingProduct]) -> Sequence[PendingProduct]:
+        """The same products, about to be embedded: an index that is elsewhere looks up there the vectors of twins, and
+        leaves the twin out where it sees none."""
+        ...
+
     def send(self, entries: Sequence[Entry]) -> None:
         """Puts products to where the index is, if that is not the database. When it returns they are there to stay."""
         ...

@@ -6,11 +6,13 @@ finds another batch's claim, both sent the product, and nobody knows which arriv
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID, uuid4
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from app.vectors.indexes.base import Block, Differences, PendingProduct
@@ -22,25 +24,33 @@ from app.vectors.indexes.pinecone.metadata import (
     metadata_hash,
     product_metadata,
 )
-from app.vectors.indexes.tracking import Tracking, facets
+from app.vectors.indexes.tracking import HAS_SAME_TEXT, Tracking, facets
 
 _RECIPE = 1  # raise it whenever other metadata is made of the same product
 
 
 @dataclass(frozen=True, kw_only=True)
 class PendingRecord(PendingProduct):
-    """A pending product with all that is sent of it. `state` is that of the catalogue, or an earlier one; the metadata
-    may be as it was acknowledged."""
+    """A pending product with all that is sent of it. `state` is that of the catalogue, or an earlier one; its words and
+    its metadata may be as they were acknowledged. `vector` is that of a twin that is another product."""
 
     organization_id: int
     claim: UUID
     state: bytes
     metadata: Metadata
     has_new_metadata: bool
+    has_new_words: bool
+    vector: NDArray[np.float32] | None = field(default=None, compare=False)
 
     @property
     def has_new_text(self) -> bool:
-        return self.twin is None
+        """Whether its vector is another than it was."""
+        return self.twin != self.product_id
+
+    @property
+    def words(self) -> str:
+        """All that is searched of it, what is embedded first."""
+        return f"{self.text}\n{self.facets}".strip()
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,8 @@ class Ledger(Tracking):
                 state bytea,
                 claim uuid
             );
-            CREATE INDEX {self.table}_organization ON {self.table} (organization_id, product_id) INCLUDE (state)
+            CREATE INDEX {self.table}_organization ON {self.table} (organization_id, product_id) INCLUDE (state);
+            CREATE INDEX {self.table}_text_hash ON {self.table} (text_hash)
             """
         )
 
@@ -80,8 +91,9 @@ class Ledger(Tracking):
         rows = connection.execute(
             text(f"""
                 SELECT p.id, p.text_hash, p.name, p.brand_name, p.description, p.raw, {self.STATE} AS state,
-                    v.metadata_hash,
-                    CASE WHEN substring(v.text_hash FOR 8) = substring(p.text_hash FOR 8) THEN p.id END AS twin
+                    v.metadata_hash, v.text_hash IS DISTINCT FROM p.text_hash AS has_new_words,
+                    CASE WHEN substring(v.text_hash FOR 8) = substring(p.text_hash FOR 8) THEN p.id
+                        ELSE (SELECT t.product_id FROM {self.table} t WHERE {HAS_SAME_TEXT} LIMIT 1) END AS twin
                 FROM {self.PRODUCTS} LEFT JOIN {self.table} v ON v.product_id = p.id
                 WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id BETWEEN :first AND :last
                     AND {self.STATE} IS DISTINCT FROM v.state
@@ -111,6 +123,7 @@ class Ledger(Tracking):
                     state=row.state,
                     metadata=metadata,
                     has_new_metadata=metadata_hash(metadata) != row.metadata_hash,
+                    has_new_words=row.has_new_words,
                 )
             )
         return products

@@ -19,15 +19,12 @@ from app.vectors.indexes.base import Block, Candidates, Condition, Differences, 
 from app.vectors.indexes.finding import find, literal
 from app.vectors.indexes.fulltext import TSV, count_phrases, count_words
 from app.vectors.indexes.graph import build_graph
-from app.vectors.indexes.tracking import GONE, Tracking, facets
+from app.vectors.indexes.tracking import GONE, HAS_SAME_TEXT, Tracking, facets
 
 MIN_ROWS_TO_INDEX = 5_000
 """Below this a scan is fast, and a first load is not slowed by index upkeep: 100 times slower than plain rows."""
 
 _MIN_VERSION = (0, 8, 2)
-# Of the first half of the hash alone; as a range, so that the index on it serves.
-_HAS_SAME_TEXT = """t.text_hash BETWEEN substring(p.text_hash FOR 8)
-    AND substring(p.text_hash FOR 8) || decode('ffffffffffffffff', 'hex')"""
 
 
 class PgVectorOutdatedError(DiscoveryNodeError):
@@ -77,7 +74,7 @@ class PgVectorIndex(Tracking):
         rows = connection.execute(
             text(f"""
                 SELECT p.id, p.text_hash, p.name, p.brand_name, p.description, p.raw,
-                    (SELECT t.product_id FROM {self.table} t WHERE {_HAS_SAME_TEXT} LIMIT 1) AS twin
+                    (SELECT t.product_id FROM {self.table} t WHERE {HAS_SAME_TEXT} LIMIT 1) AS twin
                 FROM products p LEFT JOIN {self.table} v ON v.product_id = p.id
                 WHERE p.organization_id = :organization AND p.deleted_at IS NULL AND p.id BETWEEN :first AND :last
                     AND p.text_hash IS DISTINCT FROM v.text_hash
@@ -108,7 +105,7 @@ class PgVectorIndex(Tracking):
                     SELECT * FROM products
                     WHERE id = b.id AND text_hash = b.text_hash AND deleted_at IS NULL LIMIT 1
                 ) p
-                LEFT JOIN {self.table} t ON t.product_id = b.twin AND {_HAS_SAME_TEXT}
+                LEFT JOIN {self.table} t ON t.product_id = b.twin AND {HAS_SAME_TEXT}
                 WHERE b.vector IS NOT NULL OR t.embedding IS NOT NULL
                 ORDER BY p.id
                 ON CONFLICT (product_id) DO UPDATE

@@ -33,12 +33,16 @@ from app.vectors.indexes.pinecone import (
     open_indexes,
 )
 from app.vectors.indexes.pinecone.metadata import METADATA_HASH, TEXT_HASH
+from app.vectors.indexes.twins import with_twins
 
 FEW = 1_000
 """Up to so many products that pass the filters are named in the question, which makes it exact."""
 
 MAX_FOUND = 10_000
 """Hits of one answer, and products that a question can name, at most."""
+
+_WORDS = "2"
+"""Raise it whenever the sparse index is sent another text of the same product: a new generation is then built."""
 
 _OVERFETCH, _GROWTH = 2, 4
 _PAGE = 1_000  # records compared at once
@@ -93,23 +97,22 @@ class PineconeSearchIndex:
     def pending(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
         return self.ledger.pending(connection, block, limit)
 
+    def resolve(self, products: Sequence[PendingProduct]) -> Sequence[PendingProduct]:
+        return with_twins(self.connect(), self.namespace, [_record(each) for each in products])
+
     def send(self, entries: Sequence[Entry]) -> None:
-        """New texts as whole records; of the others the metadata, where it is new."""
-        records = [(_record(entry.product), entry.vector) for entry in entries]
-        written = [
-            Record(record_id(each.product_id), each.text, vector, each.metadata)
-            for each, vector in records if each.has_new_text
-        ]  # fmt: skip
-        changed = [
-            (record_id(each.product_id), each.metadata)
-            for each, _ in records if not each.has_new_text and each.has_new_metadata
-        ]  # fmt: skip
+        """Whole records of what is new to an index, of the others the metadata, where it is new."""
+        products = [_record(entry.product) for entry in entries]
+        vectors = {entry.product.product_id: entry.vector for entry in entries if entry.vector is not None}
 
         def send(index: PineconeIndex) -> None:
+            written, changed = _dense(products, vectors) if index.kind == "dense" else _sparse(products)
             _await(index.upsert(self.namespace, written))
             _await(index.update_metadata(self.namespace, changed))
 
         self._on_both(send)
+        sent = [each for each in products if each.product_id in vectors]
+        self.connect().recent.keep(((self.namespace, each.embedded_hash), vectors[each.product_id]) for each in sent)
 
     def acknowledge(self, connection: Connection, entries: Sequence[Entry]) -> int:
         return self.ledger.acknowledge(connection, [_record(entry.product) for entry in entries])
@@ -250,6 +253,7 @@ def place_of(settings: Settings, dimensions: int) -> dict[str, str]:
         "dense": dense.name,
         "sparse": settings.pinecone_sparse_index or "",
         "takes": dense.takes,
+        "words": _WORDS,
     }
 
 
@@ -277,6 +281,34 @@ def connected(settings: Settings, dimensions: int) -> PineconeIndexes:
 def _record(product: PendingProduct) -> PendingRecord:
     assert isinstance(product, PendingRecord)  # noqa: S101 - what `pending` gave
     return product
+
+
+_Sent = tuple[list[Record], list[tuple[str, Metadata]]]
+
+
+def _dense(products: Sequence[PendingRecord], vectors: Mapping[int, NDArray[np.float32]]) -> _Sent:
+    """Records of new texts, as they are embedded; new metadata of the others."""
+    written = [
+        Record(record_id(each.product_id), each.text, vectors.get(each.product_id, each.vector), each.metadata)
+        for each in products if each.has_new_text
+    ]  # fmt: skip
+    return written, _changed(each for each in products if not each.has_new_text)
+
+
+def _sparse(products: Sequence[PendingRecord]) -> _Sent:
+    """Records of whatever is searched, where it is new; new metadata of the others."""
+    written = [
+        Record(record_id(each.product_id), each.words, None, each.metadata) for each in products if each.has_new_words
+    ]
+    return written, _changed(each for each in products if not each.has_new_words)
+
+
+def _changed(products: Iterable[PendingRecord]) -> list[tuple[str, Metadata]]:
+    """Metadata tell the hash of the words too."""
+    return [
+        (record_id(each.product_id), each.metadata)
+        for each in products if each.has_new_metadata or each.has_new_words
+    ]  # fmt: skip
 
 
 def _await(acknowledged: Iterable[list[str]]) -> None:

@@ -7,9 +7,13 @@ import zstandard
 from sqlalchemy import Connection, text
 
 from app.cmp.items import facets_of
-from app.vectors.indexes.base import Block, Outdated
+from app.vectors.indexes.base import Block, Outdated, PendingProduct
 
 GONE = "NOT EXISTS (SELECT FROM products p WHERE p.id = v.product_id AND p.deleted_at IS NULL)"
+
+# Of the first half of the hash alone; as a range, so that the index on it serves.
+HAS_SAME_TEXT = """t.text_hash BETWEEN substring(p.text_hash FOR 8)
+    AND substring(p.text_hash FOR 8) || decode('ffffffffffffffff', 'hex')"""
 
 
 class Tracking:
@@ -87,6 +91,10 @@ class Tracking:
             {"organizations": organization_ids, "limit": limit},
         )
         return list(rows.scalars())
+
+    def resolve(self, products: Sequence[PendingProduct]) -> Sequence[PendingProduct]:
+        """As they are: twins are in the same table."""
+        return products
 
     def count(self, connection: Connection) -> int:
         count: int = connection.exec_driver_sql(f"SELECT count({self.KEPT}) FROM {self.table}").scalar_one()

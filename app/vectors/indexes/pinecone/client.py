@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ from app.vectors.indexes.pinecone.counters import Counters, Traffic
 from app.vectors.indexes.pinecone.errors import PineconeRefusedError, PineconeUnavailableError, UnsuitableIndexError
 from app.vectors.indexes.pinecone.filters import pinecone_filter
 from app.vectors.indexes.pinecone.metadata import PRODUCT, TEXT_HASH, Metadata
+from app.vectors.indexes.pinecone.recent import Recent
 from app.vectors.indexes.pinecone.records import Payload, Record
 from app.vectors.indexes.pinecone.sending import sent_at_once
 
@@ -125,13 +126,17 @@ class PineconeIndex:
 
     def fetch_metadata(self, namespace: str, ids: Sequence[str]) -> dict[str, Metadata]:
         """The metadata of those of the records that are there."""
-        found: dict[str, Metadata] = {}
+        return {record_id: metadata for record_id, (_, metadata) in self.fetch_vectors(namespace, ids).items()}
+
+    def fetch_vectors(self, namespace: str, ids: Sequence[str]) -> dict[str, tuple[NDArray[np.float32], Metadata]]:
+        """The dense vectors and the metadata of those of the records that are there."""
+        found: dict[str, tuple[NDArray[np.float32], Metadata]] = {}
         for part in cutting.fetchable(ids):
             answer = self._ask("fetch", partial(self._index.fetch, ids=part, namespace=namespace))
             for record_id, vector in (answer.vectors if answer else {}).items():
                 metadata = dict(vector.metadata or {})
                 metadata.pop(self._shape.text_field, None)
-                found[record_id] = metadata
+                found[record_id] = np.array(vector.values or (), np.float32), metadata
         return found
 
     def namespaces(self) -> dict[str, int]:
@@ -197,12 +202,13 @@ class PineconeIndex:
 
 @dataclass(frozen=True)
 class PineconeIndexes:
-    """Both indexes, and what they count."""
+    """Both indexes, what they count, and the vectors that went up lately."""
 
     dense: PineconeIndex
     sparse: PineconeIndex
     counters: Counters
     session: "Session"
+    recent: Recent = field(default_factory=Recent)
 
     def take_traffic(self) -> dict[str, Traffic]:
         """What went to Pinecone since this was last asked, by index."""
