@@ -36,6 +36,8 @@ from app.db.session import LiveDatabase, connect, connect_to_read
 THREADS = 8
 """Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
 
+_COUNTED_EVERY = 10.0  # seconds
+
 _ROUTERS = (
     products.router, comparison.router, catalogue.router, runs.router, issues.router, diagnostics.router,
     validation.router, operations.router, system.router, console.router,
@@ -89,9 +91,18 @@ def create_app(
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    async with agents.running(app):
-        yield
     node: ApiNode = app.state.node
+    async with agents.running(app), anyio.create_task_group() as beside:
+        beside.start_soon(_count_traffic, node)
+        yield
+        beside.cancel_scope.cancel()
+    await anyio.to_thread.run_sync(node.count_traffic)
     node.limiter.close()
     node.database.engine.dispose()
     node.replica.engine.dispose()
+
+
+async def _count_traffic(node: ApiNode) -> None:
+    while True:
+        await anyio.sleep(_COUNTED_EVERY)
+        await anyio.to_thread.run_sync(node.count_traffic)

@@ -6,15 +6,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import structlog
 from fastapi import Request
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.negotiation import Page
 from app.api.rates import KnownKeys, RateLimiter
 from app.core.config import Settings
+from app.core.errors import DiscoveryNodeError
 from app.db.session import LiveDatabase
-from app.services import generations, secrets
+from app.services import generations, secrets, traffic
 from app.vectors.embedders import Embedder
+
+log = structlog.get_logger()
 
 _PATIENCE = 10  # seconds, of a single statement
 _MODEL_KNOWN_FOR = 2.0  # seconds
@@ -51,6 +56,16 @@ class ApiNode:
             embedder = generations.query_embedder(connection, self.settings)
             self._embedder = time.monotonic(), embedder
         return embedder
+
+    def count_traffic(self) -> None:
+        """Writes down what this process sent to an index that is elsewhere; what cannot be written now is kept."""
+        if not traffic.is_counted():
+            return
+        try:
+            with self.database.transaction() as connection:
+                traffic.count(connection)
+        except (DiscoveryNodeError, SQLAlchemyError) as error:
+            log.warning("traffic was not counted yet", error=str(error).partition("\n")[0])
 
     @cached_property
     def signing_key(self) -> bytes:

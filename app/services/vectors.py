@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from app.db.session import Database
-from app.services import counters, pieces, refusals
+from app.services import pieces, refusals, traffic
 from app.services.generations import (
     Generation,
     OpenGeneration,
@@ -23,7 +23,7 @@ from app.services.generations import (
 )
 from app.services.pieces import Piece, PieceLostError
 from app.vectors.embedders import Embedder
-from app.vectors.indexes.base import Block, Entry, Index, Outdated, PendingProduct
+from app.vectors.indexes.base import Block, Entry, Outdated, PendingProduct
 
 log = structlog.get_logger()
 
@@ -269,7 +269,7 @@ def _acknowledge(
     with database.transaction() as connection:
         hold(connection, generation)
         indexed = generation.index.acknowledge(connection, entries)
-        _count_traffic(connection, generation.index)
+        traffic.count(connection)
         if finish is not None:
             finish(connection, indexed)
     return indexed
@@ -311,18 +311,7 @@ def _take_out(database: Database, generation: Generation, organization_ids: Sequ
         with database.transaction() as connection:
             hold(connection, generation)
             taken += index.forget(connection, vanished)
-            _count_traffic(connection, index)
-
-
-def _count_traffic(connection: Connection, index: Index) -> None:
-    """Adds what the index's requests amounted to to the node's counters."""
-    counters.add(
-        connection,
-        {
-            (f"index_{what}", (("index", name),)): amount
-            for name, amounts in index.traffic().items() for what, amount in amounts.items()
-        },
-    )  # fmt: skip
+            traffic.count(connection)
 
 
 def _count_live(connection: Connection, organization_ids: Sequence[int] | None) -> int:

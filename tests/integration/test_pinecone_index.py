@@ -20,10 +20,12 @@ from app.vectors.indexes.pinecone import PineconeRefusedError
 from tests.acceptance.conftest import ROOT
 from tests.integration.test_search import Shop
 from tests.support import backends
+from tests.support.api import api
 from tests.support.backends import Backend
 from tests.support.embedders import DIMENSIONS, direction, forget_generations
 from tests.support.feeds import offer, product
 from tests.support.nodes import Node
+from tests.support.outages import database_away
 from tests.support.pinecone import Fault, Lateness, PineconeServer
 from tests.support.pinecone.opening import pinecone_settings
 from tests.support.processes import until
@@ -262,6 +264,30 @@ def test_missing_indexes_are_created_and_filled_with_the_real_model(node, monkey
             hits = search(connection, recipe.embedder(None), "thermos flask")
         assert [hit.sku for hit in hits] == ["SKU-1", "SKU-2"]
         assert server.indexes["dense"].dimension == 384 != DIMENSIONS
+        forget_generations(node.database)
+
+
+def test_what_searching_sends_is_counted_by_whoever_asks_for_metrics(node, monkeypatch):
+    with PineconeServer() as server, backends.connected(settings := pinecone_settings(server), monkeypatch):
+        forget_generations(node.database)
+        recipe = configured(settings)
+        recipe.set_up()
+        Shop(node).publish([product(1)], [], index=False)
+        vectors.rebuild(node.database, recipe, lambda done, total: None)
+        with api(node.database, node.settings) as served:
+            before = [counted(node).get(f"index_{what}", 0) for what in ("requests", "bytes", "records")]
+            assert served.get("/products?q=lamp").json()["products"]
+            server.faults.add(Fault("query", status=429))
+            assert served.get("/products?q=another").status_code == 200
+            with database_away(node.database.engine.url.render_as_string(hide_password=False)):
+                served.get("/metrics")
+            told = served.get("/metrics").text
+            assert 'cmp_index_throttled_total{index="dense"} 1.0' in told
+            after = [counted(node)[f"index_{what}"] for what in ("requests", "bytes", "records")]
+            assert after[0] >= before[0] + 5  # two questions to two indexes, one of them twice
+            assert (after[1] > before[1], after[2]) == (True, before[2])
+            served.get("/products?q=third")
+        assert counted(node)["index_requests"] > after[0]  # written down when the server ends
         forget_generations(node.database)
 
 

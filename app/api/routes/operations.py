@@ -47,6 +47,7 @@ def metrics(request: Request, _caller: Reader) -> Response:
     from app.worker.celery_app import celery_app
     from app.worker.metrics import NodeCollector, registry_of
 
+    node_of(request).count_traffic()
     state = request.app.state
     if not hasattr(state, "metrics"):
         state.metrics = registry_of(NodeCollector(node_of(request).database, celery_app))

@@ -205,11 +205,6 @@ class Index(Protocol):
         """Makes what differs pending, or vanished, so that the next vector step mends it."""
         ...
 
-    def traffic(self) -> dict[str, dict[str, int]]:
-        """What this process sent elsewhere since it was last asked: requests, records, bytes and answers that said to
-        slow down, by the name of the index there."""
-        ...
-
     def ensure_search_structures(self, connection: Connection) -> bool:
         """Builds what searching has come to need since the index grew; True when there was something to build."""
         ...

@@ -146,9 +146,6 @@ class PgVectorIndex(Tracking):
     def doubt(self, connection: Connection, differences: Differences) -> None:
         """Nothing: the step compares the same."""
 
-    def traffic(self) -> dict[str, dict[str, int]]:
-        return {}
-
     def ensure_search_structures(self, connection: Connection, min_rows: int = MIN_ROWS_TO_INDEX) -> bool:
         """Builds the indexes of a table that has grown to need them, and gathers what a search is planned by: on a
         server that runs but for a while, nobody else does. True when it did. Readers go on, writers wait."""

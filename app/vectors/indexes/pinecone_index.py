@@ -8,7 +8,7 @@ enough.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -79,9 +79,6 @@ class PineconeSearchIndex:
 
     def count(self, connection: Connection) -> int:
         return self.ledger.count(connection)
-
-    def traffic(self) -> dict[str, dict[str, int]]:
-        return {name: asdict(traffic) for name, traffic in self.connect().take_traffic().items()}
 
     # --- keeping in step with the catalogue ----------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ product that passes the exact one, and some that do not, which PostgreSQL has to
 from app.vectors.indexes.base import SearchFilters
 from app.vectors.indexes.pinecone.client import Match, PineconeIndex, PineconeIndexes, open_indexes
 from app.vectors.indexes.pinecone.config import PineconeConfig, obsolete_settings
-from app.vectors.indexes.pinecone.counters import Traffic
 from app.vectors.indexes.pinecone.errors import (
     PineconeError,
     PineconeRefusedError,
@@ -25,6 +24,7 @@ from app.vectors.indexes.pinecone.filters import pinecone_filter
 from app.vectors.indexes.pinecone.metadata import Metadata, OfferFacts, ProductFacts, metadata_hash, product_metadata
 from app.vectors.indexes.pinecone.records import Record
 from app.vectors.indexes.pinecone.setup import create_missing
+from app.vectors.indexes.traffic import Traffic
 
 __all__ = [
     "Match",

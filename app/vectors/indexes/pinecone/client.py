@@ -15,13 +15,13 @@ from app.vectors.indexes.base import SearchFilters
 from app.vectors.indexes.pinecone import records as cutting
 from app.vectors.indexes.pinecone.config import PineconeConfig
 from app.vectors.indexes.pinecone.connecting import connect
-from app.vectors.indexes.pinecone.counters import Counters, Traffic
 from app.vectors.indexes.pinecone.errors import PineconeRefusedError, PineconeUnavailableError, UnsuitableIndexError
 from app.vectors.indexes.pinecone.filters import pinecone_filter
 from app.vectors.indexes.pinecone.metadata import PRODUCT, TEXT_HASH, Metadata
 from app.vectors.indexes.pinecone.recent import Recent
 from app.vectors.indexes.pinecone.records import Payload, Record
 from app.vectors.indexes.pinecone.sending import sent_at_once
+from app.vectors.indexes.traffic import Counters, Traffic
 
 if TYPE_CHECKING:
     from pinecone import Index

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from app.core.errors import ConfigurationError
 from app.net.door import Policy
 from app.vectors.indexes.pinecone.config import PineconeConfig
-from app.vectors.indexes.pinecone.counters import Counters
+from app.vectors.indexes.traffic import Counters
 
 if TYPE_CHECKING:
     from app.vectors.indexes.pinecone.session import Session

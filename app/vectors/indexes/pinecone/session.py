@@ -25,9 +25,9 @@ from pinecone.errors.exceptions import PineconeError as SdkError
 from app.net.door import Policy
 from app.net.errors import NetworkError
 from app.vectors.indexes.pinecone.config import Patience, PineconeConfig
-from app.vectors.indexes.pinecone.counters import Counters
 from app.vectors.indexes.pinecone.errors import PineconeError, PineconeRefusedError, PineconeUnavailableError
 from app.vectors.indexes.pinecone.transport import GuardedTransport, carry, connections
+from app.vectors.indexes.traffic import Counters
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from app.net.door import Policy
 from app.vectors.indexes.pinecone.config import SPARSE_MODEL, TEXT_FIELD, Metric, PineconeConfig
 from app.vectors.indexes.pinecone.connecting import connect
-from app.vectors.indexes.pinecone.counters import Counters
 from app.vectors.indexes.pinecone.errors import PineconeRefusedError, PineconeUnavailableError
+from app.vectors.indexes.traffic import Counters
 
 if TYPE_CHECKING:
     from app.vectors.indexes.pinecone.session import Session
