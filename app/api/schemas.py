@@ -39,6 +39,7 @@ class ProductShape(Shape):
 class ProductPage(Shape):
     products: list[ProductShape]
     next_page_token: str | None = Field(None, alias="nextPageToken")
+    degraded: bool | None = None
 
 
 class CategoryShape(Shape):

@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     embedding_api_key: SecretStr | None = None
     embedding_dimensions: int | None = Field(None, ge=1, le=4000)
     embedding_batch_size: int = Field(64, ge=1, le=2048)
+    query_embedding_timeout: float = Field(2, gt=0)
 
     contact: str = Field("no contact given", pattern=r"^[ -~]+$", max_length=200)
     allowed_private_hosts: str = ""

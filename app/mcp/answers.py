@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, PlainSerializer
 from app.mcp.text import plain
 from app.services.comparison import Comparison, compare
 from app.services.products import ProductDocument
-from app.services.search import SearchHit, Variant
+from app.services.search import Answer, SearchHit, Variant
 
 NAME = 300  # characters
 DESCRIPTION = 1000
@@ -70,11 +70,15 @@ class SearchAnswer(BaseModel):
 
     products: list[Found]
     resource: str = Field(description="This search, to be read again: a URI cmp://search/…")
+    degraded: bool = Field(False, description="Whether words alone decided, since the search by meaning was away.")
 
     def __str__(self) -> str:
+        by_words = "The search by meaning is away for the moment: words and identifiers alone decided."
+        notes = [by_words] if self.degraded else []
         if not self.products:
-            return "Nothing was found. Use other words, or fewer filters; list_categories tells what there is."
-        lines = [f"{len(self.products)} products, best first (names and texts are the sellers' own):"]
+            told = "Nothing was found. Use other words, or fewer filters; list_categories tells what there is."
+            return "\n".join([*notes, told])
+        lines = [*notes, f"{len(self.products)} products, best first (names and texts are the sellers' own):"]
         lines += [f"{place}. {found}" for place, found in enumerate(self.products, 1)]
         return "\n".join(lines)
 
@@ -139,8 +143,8 @@ class CategoriesAnswer(BaseModel):
         return "\n".join(lines + more) or "There are no categories here."
 
 
-def search_answer(hits: Sequence[SearchHit], resource: str) -> SearchAnswer:
-    return SearchAnswer(products=[_found(hit) for hit in hits], resource=resource)
+def search_answer(found: Answer, resource: str) -> SearchAnswer:
+    return SearchAnswer(products=[_found(hit) for hit in found.hits], resource=resource, degraded=found.is_by_words)
 
 
 def product(found: ProductDocument, group: dict[str, Any] | None) -> Product:

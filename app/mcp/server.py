@@ -22,7 +22,7 @@ from app.services import browse, products
 from app.services.comparison import compare
 from app.services.filters import MAX_NAME, Filter, search_filters
 from app.services.products import ProductDeletedError, ProductDocument
-from app.services.search import search
+from app.services.search import answered
 
 _MOST_CATEGORIES = 200
 _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
@@ -137,8 +137,8 @@ def _add_prompts(server: MCPServer[Any]) -> None:
 def _searched(catalogue: Catalogue, wanted: Search) -> SearchAnswer:
     filters = search_filters(wanted.filters.given())
     with catalogue.read() as connection:
-        hits = search(connection, catalogue.embedder(connection), wanted.query, filters, wanted.limit)
-    return answers.search_answer(hits, f"cmp://search/{wanted.name}")
+        found = answered(connection, catalogue.embedder(connection), wanted.query, filters, wanted.limit)
+    return answers.search_answer(found, f"cmp://search/{wanted.name}")
 
 
 def _products(connection: Connection, *urns: str) -> list[ProductDocument]:

@@ -30,9 +30,6 @@ log = structlog.get_logger()
 TEXT_RECIPE = 2
 """Raise it whenever the search text or what is indexed of it changes: a new generation is then built."""
 
-QUERY_PATIENCE = 3.0
-"""Seconds that somebody who searches waits for the vector of the query."""
-
 Status = Literal["live", "building", "retired", "dropping"]
 _CURRENT: Collection[Status | None] = ("live", "building")
 EmbedderFactory = Callable[[Variant | None], Embedder]
@@ -161,8 +158,7 @@ def _embedder(settings: Settings, variant: Variant | None, *, patience: float = 
 
 def _query_embedder(settings: Settings, variant: Variant | None) -> Embedder:
     """The same for somebody who waits. A model of this machine is not waited for, and is shared."""
-    patience = QUERY_PATIENCE if embedders.is_service(settings) else PATIENCE
-    return _embedder(settings, variant, patience=patience)
+    return embedders.service_for_queries(settings) if embedders.is_service(settings) else _embedder(settings, variant)
 
 
 def query_embedder(connection: Connection, settings: Settings) -> Embedder:

@@ -44,7 +44,8 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Found:
-    """Products in their order, and what it was made of. `is_all` when nothing else passes the filters."""
+    """Products in their order, and what it was made of. `is_all` when nothing else passes the filters. `is_by_words`
+    when there was no vector for the query."""
 
     ranking: Ranking
     is_all: bool = True
@@ -52,6 +53,7 @@ class Found:
     brand: frozenset[int] = frozenset()
     legs: Candidates = field(default_factory=lambda: Candidates({}, {}))
     respelled: str | None = None
+    is_by_words: bool = False
 
     def explain(self, products: Sequence[int]) -> dict[int, Explanation]:
         dense, words, part = (_places(leg, products) for leg in (self.legs.dense, self.legs.text, self.legs.partial))
@@ -103,7 +105,8 @@ def _search(connection: Connection, embedder: Embedder, scope: Scope, query: str
     for product, score in [*((product, BRAND_SCORE) for product in brand), *fused.items()]:
         ranking.setdefault(product, score)
     is_all = len(legs.text if question.vector is None else legs.dense) < depth
-    return Found(list(ranking.items()), is_all, named, frozenset(brand), legs, question.respelled)
+    is_by_words = question.vector is None
+    return Found(list(ranking.items()), is_all, named, frozenset(brand), legs, question.respelled, is_by_words)
 
 
 def _candidates(question: Question, embedder: Embedder, scope: Scope, depth: int) -> tuple[Question, Candidates]:

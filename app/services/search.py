@@ -15,7 +15,8 @@ from app.vectors.indexes.base import SearchFilters
 from app.vectors.ranking import DEPTH
 
 __all__ = [
-    "Asked", "Explanation", "Place", "SearchFilters", "SearchHit", "Variant", "first_page", "further_page", "search",
+    "Answer", "Asked", "Explanation", "Place", "SearchFilters", "SearchHit", "Variant", "answered", "first_page",
+    "further_page", "search",
 ]  # fmt: skip
 
 MAX_QUERY_BYTES = 1000
@@ -77,34 +78,46 @@ class Asked:
     limit: int
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The best hits, and the ranking whose first they are: with `further_page` it is leafed through whatever happens to
+    the catalogue meanwhile. `is_by_words` when there was no vector for the query, whose words alone decided."""
+
+    hits: list[SearchHit]
+    ranking: Ranking
+    is_by_words: bool = False
+
+
 def search(
     connection: Connection, embedder: Embedder, query: str, filters: SearchFilters | None = None, limit: int = 20
 ) -> list[SearchHit]:
+    """The hits of `answered`."""
+    return answered(connection, embedder, query, filters, limit).hits
+
+
+def answered(
+    connection: Connection, embedder: Embedder, query: str, filters: SearchFilters | None = None, limit: int = 20,
+    most: int | None = None,
+) -> Answer:  # fmt: skip
     """The best hits for a query; an empty one browses, the newest products first.
 
     Products whose SKU, GTIN or MPN stands in the query come first; then those of the brand whose name it is; then what
     two rankings fused give: by vector, and by full text. Of a product group there is one hit. As many hits as exist are
-    returned, up to the limit. Where an embedding service gives no vector for the query, its words alone decide. Raises
-    `OtherModelError` when the index was built with another model than the embedder's.
+    returned, up to the limit; of the ranking up to `most`, if that is more. Raises `OtherModelError` when the index was
+    built with another model than the embedder's.
     """
     scope = resolve(connection, filters or SearchFilters())
     if scope is None or limit < 1:
-        return []
-    found = find(connection, embedder, scope, _cleaned(query), limit)
-    return _hits(connection, scope, found.ranking, found.explain([product for product, _ in found.ranking]))
-
-
-def first_page(
-    connection: Connection, embedder: Embedder, query: str, filters: SearchFilters, limit: int
-) -> tuple[list[SearchHit], Ranking]:
-    """The best hits, and the ranking of up to `DEPTH` products whose first they are: with `further_page` it is leafed
-    through whatever happens to the catalogue meanwhile."""
-    scope = resolve(connection, filters)
-    if scope is None:
-        return [], []
-    found = find(connection, embedder, scope, _cleaned(query), limit, DEPTH)
+        return Answer([], [])
+    found = find(connection, embedder, scope, _cleaned(query), limit, most)
     shown = found.ranking[:limit]
-    return _hits(connection, scope, shown, found.explain([product for product, _ in shown])), found.ranking
+    hits = _hits(connection, scope, shown, found.explain([product for product, _ in shown]))
+    return Answer(hits, found.ranking, found.is_by_words)
+
+
+def first_page(connection: Connection, embedder: Embedder, query: str, filters: SearchFilters, limit: int) -> Answer:
+    """The same with a ranking of up to `DEPTH` products."""
+    return answered(connection, embedder, query, filters, limit, DEPTH)
 
 
 def further_page(

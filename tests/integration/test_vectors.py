@@ -1,5 +1,6 @@
 """The search index follows the catalogue: what changed is embedded, once, and nothing else."""
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from app.services.vectors import VectorReport
 from app.vectors.embedders import Embedded
 from app.vectors.indexes import pgvector
 from app.vectors.indexes.base import Block, Entry
+from tests.integration.test_mcp import call
+from tests.support.api import api
 from tests.support.embedders import DIMENSIONS, HashEmbedder, by_cpu, factory, forget_generations
 from tests.support.embedding_service import EmbeddingService, settings_for, status
 from tests.support.feeds import OTHER_ORGANIZATION, FeedFolder, offer, product
@@ -317,6 +320,32 @@ def test_search_goes_by_words_where_a_service_gives_no_vector(node, publish, dat
         node.settings = node.settings.model_copy(update={"contact": "another process"})
         assert found_by_words(node, "chandelier") == ["Chandelier", "Chandelier, a small lamp"]
         assert found_by_words(node, "-lamp") == []
+
+
+def test_a_service_that_hangs_is_waited_for_once_and_the_answers_say_so(node, publish, database, settings):
+    service, released = EmbeddingService(), threading.Event()
+    with WebServer(service) as server:
+        node.settings = settings_for(server, database_url=settings.database_url)
+        node.configure({"name": "acme", "registry": "publisher/registry.json"})
+        publish(product(1), product(2, name="Chandelier"))
+        node.run(steps=["vector"])
+        with api(node.database, node.settings) as served:
+            answer = served.get("/products?q=a+chandelier").json()
+            assert (len(answer["products"]), "degraded" in answer) == (2, False)
+
+        service.always, service.on_probe = lambda *_: released.wait(60), True
+        asked = len(service.asked)
+        with api(node.database, node.settings, contact="another process", query_embedding_timeout=0.3) as served:
+            for _ in range(3):
+                answer = served.get("/products?q=chandelier").json()
+                assert [each["name"] for each in answer["products"]] == ["Chandelier"]
+                assert answer["degraded"] is True
+            assert "search by meaning is away" in served.get("/products?q=lamp", headers={"Accept": "text/html"}).text
+            told = call(served, "search_products", query="chandelier")
+            assert told.structured_content["degraded"] is True
+            assert "words and identifiers alone" in told.content[0].text
+        assert len(service.asked) == asked + 1
+        released.set()
 
 
 def test_a_text_that_a_service_refuses_is_told_with_its_reason(node, publish, database, settings):

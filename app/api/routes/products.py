@@ -31,12 +31,14 @@ _Received = Annotated[bool, Query(description="Whether the item's own text is to
 def search(request: Request, wanted: Annotated[SearchParameters, Query()], _caller: Reader) -> Response:
     """Find products by meaning and by words."""
     node, filters = node_of(request), wanted.filters()
+    told: dict[str, Any] = {}
     if wanted.page_token is None:
         page = SearchPage(page_tokens.search_digest(wanted.q, filters), filters, [])
         with node.searching() as connection:
             embedder = node.embedder(connection)
-            hits, ranking = first_page(connection, embedder, wanted.q, search_filters(filters), wanted.limit)
-        page.products = [product for product, _ in ranking]
+            found = first_page(connection, embedder, wanted.q, search_filters(filters), wanted.limit)
+        hits, page.products = found.hits, [product for product, _ in found.ranking]
+        told = {"degraded": True} if found.is_by_words else {}
         explained = wanted.explain
     else:
         page = _continued(node, wanted, filters)
@@ -45,7 +47,7 @@ def search(request: Request, wanted: Annotated[SearchParameters, Query()], _call
         with node.searching() as connection:
             asked = Asked(node.embedder(connection), wanted.q, wanted.limit) if explained else None
             hits = further_page(connection, search_filters(page.filters), part, asked)
-    document = {"products": [hit_document(hit, explained=explained) for hit in hits]}
+    document = {"products": [hit_document(hit, explained=explained) for hit in hits], **told}
     return answer(request, document | _next(node, page, wanted.limit), page="search", context=SCHEMA_ORG)
 
 

@@ -13,6 +13,7 @@ from app.vectors.embedders.base import (
     Variant,
 )
 from app.vectors.embedders.hosted import HostedEmbedder
+from app.vectors.embedders.impatient import Breaker, ImpatientEmbedder
 from app.vectors.embedders.local import LocalEmbedder
 from app.vectors.embedders.openai import PATIENCE, OpenAIEmbedder
 from app.vectors.embedders.origin import attempts, made_with
@@ -30,6 +31,7 @@ __all__ = [
     "create_embedder",
     "is_service",
     "made_with",
+    "service_for_queries",
 ]
 
 
@@ -45,6 +47,19 @@ def _openai(settings: Settings, _variant: Variant | None, patience: float) -> Em
 def _shared(settings: Settings, patience: float) -> OpenAIEmbedder:
     """A service is asked what it is once for all variants, and its load is known to all who add to it."""
     return OpenAIEmbedder(settings, patience=patience)
+
+
+@lru_cache(maxsize=8)
+def service_for_queries(settings: Settings) -> Embedder:
+    """The service for somebody who searches, and waits no longer than `QUERY_EMBEDDING_TIMEOUT`: the same for all."""
+    service = _shared(settings, settings.query_embedding_timeout)
+    return ImpatientEmbedder(service, _breaker(settings.embedding_base_url))
+
+
+@lru_cache(maxsize=8)
+def _breaker(_base_url: str) -> Breaker:
+    """One for a service, whatever else it is asked with."""
+    return Breaker()
 
 
 def is_service(settings: Settings) -> bool:

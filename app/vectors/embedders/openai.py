@@ -15,7 +15,7 @@ from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.core.logging import in_this_context
 from app.net.door import Policy
-from app.vectors.embedders.base import Embedded, EmbedderIdentity
+from app.vectors.embedders.base import Embedded, EmbedderIdentity, EmbeddingUnavailableError
 from app.vectors.embedders.batches import cut
 from app.vectors.embedders.probe import PROBE, fingerprint
 from app.vectors.embedders.service import (
@@ -64,7 +64,7 @@ class OpenAIEmbedder:
         return EmbedderIdentity(
             provider="openai",
             model=self._endpoint.model,
-            weights=fingerprint(self._known.vector),
+            weights=fingerprint(self._known(self._given_time()).vector),
             variant="fp32",
             dimensions=self._endpoint.dimensions,
             max_tokens=None,
@@ -72,22 +72,31 @@ class OpenAIEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         """See `Embedder`."""
-        work = _Work(texts, self._endpoint.dimensions, Patience(time.monotonic() + self._patience))
+        work = _Work(texts, self._endpoint.dimensions, self._given_time())
         if texts:
-            work.fields = self._known.fields
+            work.fields = self._known(work.patience).fields
             self._embed_all(work)
         return Embedded(work.vectors, work.refused)
 
-    @property
-    def _known(self) -> "_Known":
-        with self._probing:
-            if self._probed is None or time.monotonic() >= self._probed.until:
-                self._probed = self._probe()
-            return self._probed
+    def _given_time(self) -> Patience:
+        return Patience(time.monotonic() + self._patience)
 
-    def _probe(self) -> "_Known":
-        """What the node's own text tells of the service. Raises like `embed`."""
-        patience = Patience(time.monotonic() + self._patience)
+    def _known(self, patience: Patience) -> "_Known":
+        """What is known of the service. While another thread asks, it is waited for, no longer than the service is.
+        Raises like `embed`."""
+        if not self._probing.acquire(timeout=max(0.0, patience.until - time.monotonic())):
+            raise EmbeddingUnavailableError(
+                f"{self._endpoint.shown} has not yet answered another who asks", remedy="See to the service."
+            )
+        try:
+            if self._probed is None or time.monotonic() >= self._probed.until:
+                self._probed = self._probe(patience)
+            return self._probed
+        finally:
+            self._probing.release()
+
+    def _probe(self, patience: Patience) -> "_Known":
+        """What the node's own text tells of the service."""
         refusal = InputRefusedError()
         for fields in _choices():
             try:
