@@ -1,6 +1,7 @@
 """The API as it is run: `serve` with several processes, keys from the command line, starts that a worker takes."""
 
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -12,6 +13,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.integration.test_unlisted import Mesh
 from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, product
 from tests.support.services import Service, Services, entries, services, until
 
@@ -72,6 +74,42 @@ def test_an_ingestor_is_started_and_a_held_run_released(node: Services) -> None:
     assert (run["status"], run["feed"]["products"]["deleted"]) == ("success", 39)
     assert ask(f"{place}/runs/{held['id']}/release", key, "POST")[0] == 409
     assert service.end(signal.SIGINT) == 0
+
+
+def test_a_registry_that_an_organization_left_is_released_by_a_form(node: Services) -> None:
+    mesh = Mesh(node.folder / "publisher")
+    mesh.publish(ORGANIZATION, *[product(key) for key in range(30)])
+    mesh.publish(OTHER_ORGANIZATION, product(1, OTHER_ORGANIZATION))
+    mesh.register(ORGANIZATION, OTHER_ORGANIZATION)
+    node.environment["UNLISTED_RETENTION_DAYS"] = "0"
+    key = json.loads(node.run("discovery-node", "keys", "create", "--scope", "admin", "--json"))["key"]
+    node.worker()
+    _, place = serve(node, "--workers", "1")
+    with httpx2.Client(base_url=place, headers={"Accept": "text/html"}, follow_redirects=True, timeout=20) as browser:
+        browser.post("/sign-in", data={"key": key})
+
+        def sent(path: str, page: str) -> list[dict[str, Any]]:
+            """The runs of what the form of a page starts."""
+            shown = browser.get(page).text
+            assert f'action="{path}"' in shown
+            csrf = re.findall(r'name="csrf" value="(\w+)"', shown)[0]
+            started = browser.post(path, data={"csrf": csrf})
+            assert started.status_code == 202, started.text
+            return until(lambda: _ended(place, started.headers["location"]), 60)
+
+        assert {run["status"] for run in sent("/ingestors/acme/runs", "/ingestors")} == {"success"}
+        mesh.register(OTHER_ORGANIZATION)
+        (held,) = [run for run in sent("/ingestors/acme/runs", "/ingestors") if run["status"] == "held"]
+        assert (held.get("organization"), held["steps"]["registry"]) == (None, "held")
+        page = f"/runs/{held['id']}"
+        assert ORGANIZATION in browser.get(page).text
+        assert len(ask(f"{place}/products?limit=100")[1]["products"]) == 31
+
+        assert {run["status"] for run in sent(f"{page}/release", page)} == {"success"}
+        (left,) = ask(f"{place}/products?limit=100")[1]["products"]
+        assert left["offers"]["seller"]["@id"] == OTHER_ORGANIZATION
+        assert ask(f"{place}{page}/release", key, "POST")[0] == 409
+        assert f'action="{page}/release"' not in browser.get(page).text
 
 
 def _ended(place: str, runs: str) -> list[dict[str, Any]]:
