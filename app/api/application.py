@@ -32,6 +32,7 @@ from app.api.routes import (
 )
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect, connect_to_read
+from app.worker import node as worker_node
 
 THREADS = 8
 """Requests that a process works on at once, each with a connection to the database; others wait for their turn."""
@@ -100,6 +101,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     node.limiter.close()
     node.database.engine.dispose()
     node.replica.engine.dispose()
+    worker_node.close()  # by which starts were sent
 
 
 async def _count_traffic(node: ApiNode) -> None:

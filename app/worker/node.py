@@ -33,3 +33,10 @@ def node() -> Node:
     database = connect(settings)
     schema.prepare(database, upgrade_it=settings.database_url is None)
     return Node(settings, database, generations.configured(settings))
+
+
+def close() -> None:
+    """Ends the connections of this process's node, if it has one; whoever asks for it then gets another."""
+    if node.cache_info().currsize:
+        node().database.engine.dispose()
+        node.cache_clear()

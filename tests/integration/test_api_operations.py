@@ -16,6 +16,7 @@ from app.db.session import LiveDatabase
 from tests.support.api import Api, api
 from tests.support.feeds import ORGANIZATION, FeedFolder, encode, item_list, offer, product
 from tests.support.nodes import Node, node_of
+from tests.support.services import until
 from tests.support.web import Exchange, Site, WebServer
 
 FORMULA = '=HYPERLINK("https://evil.example")'
@@ -194,3 +195,18 @@ def test_what_is_missing_is_named(node: Node, database: LiveDatabase) -> None:
         problem = client.problem(503, "GET", "/products")
         assert "127.0.0.1" not in json.dumps(problem)
         assert client.get("/livez").status_code == 200
+
+
+def test_a_server_that_ends_keeps_no_connection(node: Node) -> None:
+    """Nor one by which it sends starts."""
+    settings = node.settings.model_copy(update={"ingestion_config_path": node.root / "ingestion.yaml"})
+    before = connections(node)
+    with api(node.database, settings) as client:
+        client.problem(404, "POST", "/ingestors/none/runs", headers=client.key())
+        assert connections(node) >= before + 2
+    until(lambda: connections(node) == before)
+
+
+def connections(node: Node) -> int:
+    found: int = node.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    return found

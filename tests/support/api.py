@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+import pytest
 
 from app.api.application import create_app
 from app.api.server import FairServer, ServerConfig, listen
 from app.core.config import Settings
 from app.db.session import LiveDatabase
 from app.services import keys
+from app.worker import node as worker_node
 from tests.support.services import until
 
 
@@ -44,7 +46,7 @@ class Api(httpx2.Client):
 
 @contextmanager
 def api(database: LiveDatabase, settings: Settings, **changed: Any) -> Iterator[Api]:
-    """Serves the database, with some settings changed."""
+    """Serves the database, with some settings changed, by which starts are sent too."""
     chosen = settings.model_copy(update={"api_rate_limit": 0, "api_key_rate_limit": 0, **changed})
     app = create_app(chosen, database=LiveDatabase(database.engine.url.render_as_string(hide_password=False)))
     listening = listen("127.0.0.1", 0)
@@ -53,7 +55,9 @@ def api(database: LiveDatabase, settings: Settings, **changed: Any) -> Iterator[
     thread.start()
     until(lambda: server.started)
     try:
-        with Api(listening.getsockname()[1], database, app.openapi()) as client:
+        with pytest.MonkeyPatch.context() as patch, Api(listening.getsockname()[1], database, app.openapi()) as client:
+            worker_node.close()
+            patch.setattr(worker_node, "get_settings", lambda: chosen)
             yield client
     finally:
         server.should_exit = True
