@@ -15,6 +15,8 @@ from app.mcp.reading import Catalogue
 from app.mcp.server import create_server
 
 PATH = "/mcp"
+HEADERS = ("Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name")
+"""What an agent in a browser sends besides what other programs do."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 

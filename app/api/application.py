@@ -82,8 +82,8 @@ def create_app(
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Content-Type", "If-None-Match"], expose_headers=["ETag", "Location"],
-            allow_credentials=False,
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", *agents.HEADERS],
+            expose_headers=["ETag", "Location"], allow_credentials=False,
         )  # fmt: skip
     app.add_middleware(Guard, patience=settings.api_client_timeout, max_body=settings.api_max_body_bytes)
     return app

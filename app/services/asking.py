@@ -40,7 +40,7 @@ class Question:
         if spelled == self.query:
             return self
         vector = None if self.vector is None else _vector(embedder, spelled)
-        return replace(self, respelled=spelled, vector=vector)
+        return replace(self, respelled=spelled, vector=self.vector if vector is None else vector)
 
     def candidates(self, scope: Scope, depth: int) -> Candidates:
         words = f"{self.query} OR {self.respelled}" if self.respelled else self.query

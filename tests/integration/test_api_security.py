@@ -257,6 +257,8 @@ def test_other_origins_read_when_they_are_listed(database: LiveDatabase, setting
     with api(database, settings, api_cors_origins="https://shop.example, https://other.example") as client:
         assert allowed(client, "https://other.example") == ("https://other.example", None)
         assert allowed(client, "https://evil.example") == (None, None)
+        agent = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "mcp-protocol-version"}
+        assert client.request("OPTIONS", "/mcp", headers={"Origin": "https://shop.example"} | agent).status_code == 200
     with api(database, settings, api_cors_origins="*") as client:
         assert allowed(client, "https://evil.example") == ("*", None)
 

@@ -15,6 +15,7 @@ from app.ingestors.handlers.vector import VectorHandler
 from app.services import ranked
 from app.services.generations import OtherModelError, live_generation
 from app.services.search import SearchFilters, SearchHit, search
+from app.vectors.embedders import EmbeddingUnavailableError
 from app.vectors.fusion import reciprocal_rank_fusion
 from app.vectors.indexes import finding
 from app.vectors.ranking import K
@@ -441,3 +442,22 @@ def test_a_query_is_read_as_the_catalogue_is_spelled(shop):
         assert (hit.sku, hit.explanation.respelled) == (sku, respelled)
         assert hit.explanation.text.rank == 1
     assert shop.search("coffee")[0].explanation.respelled is None
+
+
+class Forgetful(HashEmbedder):
+    """A model that is there for the first text alone."""
+
+    def embed(self, texts):
+        if len(self.calls) == 1:
+            raise EmbeddingUnavailableError("It is gone", remedy="Wait.")
+        return super().embed(texts)
+
+
+def test_a_query_read_anew_keeps_its_vector_when_there_is_no_other(shop):
+    shop.publish([product(1, name="Headset"), product(2, name="Coffee machine")], [])
+    shop.embedder = Forgetful()
+
+    hit = shop.search("head set")[0]
+
+    assert (hit.sku, hit.explanation.respelled) == ("SKU-1", "headset")
+    assert hit.explanation.dense is not None
