@@ -30,8 +30,8 @@ unit: .venv/.dev
 screenshots: .venv/.dev  ## the pictures of the console in docs/images, by its tests; needs Chromium
 	@SCREENSHOTS=docs/images REQUIRE_CHROMIUM=1 $(BIN)/pytest -q tests/browser
 
-bench: .venv/.dev  ## the budget table, measured here and now (LARGE=1: two million products too)
-	@$(BIN)/python -m bench $(if $(LARGE),--large)
+bench: .venv/.dev  ## the budget table, measured here and now (ONLY= some parts, AT= a folder to keep, LARGE=1: millions too)
+	@$(BIN)/python -m bench $(if $(LARGE),--large) $(if $(AT),--at $(AT)) $(ONLY:%=--only %)
 
 chaos: .venv/.dev  ## a node under fire: KILLS= processes killed (200), by the plan of SEED= (1)
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --kills $(or $(KILLS),200)

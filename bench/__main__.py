@@ -1,98 +1,36 @@
 """`make bench`: the budget table, measured here and now, each figure beside its baseline of the same run."""
 
 import argparse
-import itertools
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from app.cmp.text import search_text
-from app.core.config import Settings
-from app.db import embedded, schema
+from app.db import embedded
 from app.db.session import LiveDatabase
 from app.vectors.embedders.local import LocalEmbedder
 from bench.baselines import bare_session, copy_and_insert
-from bench.feeds import Edit, write_feed
+from bench.catalogues import catalogue
+from bench.feeds import Edit
 from bench.http import measure_http
-from bench.search import measure_search
+from bench.place import Bench, ingest
+from bench.scale import measure_scale
+from bench.search import measure_beside, measure_search
+from bench.table import REPEATS, Row, console, show
 from bench.workers import latency, redis_running, staged_and_merged, worker_running
 from tests.support.web import Site, WebServer
 
-REPEATS = 3
+_SEARCHED = 100_000
+_LARGE = 1_000_000
 _MIB = 1024 * 1024
-_numbers = itertools.count()
-console = Console(width=130)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table; `met` is None where there is no budget."""
-
-    work: str
-    measured: str
-    budget: str = ""
-    met: bool | None = None
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where it is measured."""
-
-    folder: Path
-    server_url: str
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of a migrated database that goes when the block ends."""
-        name = f"bench_{next(_numbers)}"
-        self._administrate(f"CREATE DATABASE {name}")
-        url = make_url(self.server_url).set(database=name).render_as_string(hide_password=False)
-        database = LiveDatabase(url)
-        schema.upgrade(database)
-        database.engine.dispose()
-        yield url
-        self._administrate(f"DROP DATABASE {name} WITH (FORCE)")
-
-    def feed(self, products: int, edit: Edit | None = None, *, single: bool = False) -> Path:
-        """A feed of so many products, as it is or edited."""
-        folder = self.folder / f"{products}{'-single' if single else ''}"
-        console.print(f"bench: writing a feed of {products:,} products")
-        write_feed(folder, products, edit, single=single)
-        return folder
-
-    def _administrate(self, statement: str) -> None:
-        engine = create_engine(self.server_url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(statement)
-        engine.dispose()
-
-
-def ingest(url: str, place: Path | str, steps: str = "registry,feed") -> dict[str, Any]:
-    """One ingestion in a process of its own: `bench.measure`'s document."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.measure", str(place), steps],
-        env=os.environ | {"DATABASE_URL": url, "ALLOWED_PRIVATE_HOSTS": "127.0.0.1"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    measured: dict[str, Any] = json.loads(done.stdout)
-    if measured["run"]["status"] != "success":
-        raise RuntimeError(f"The ingestion ended {measured['run']['status']}: {measured['run']['error']}")
-    return measured
 
 
 def feed_seconds(measured: dict[str, Any]) -> float:
@@ -101,27 +39,45 @@ def feed_seconds(measured: dict[str, Any]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--large", action="store_true", help="two million products too")
-    parser.add_argument(
-        "--only", choices=["feed", "growth", "memory", "remote", "vectors", "http", "workers"], help="one part of it"
-    )
-    arguments = parser.parse_args()
+    large = "--large" in sys.argv
+    sizes = [_SEARCHED, *([_LARGE] if large else [])]
+    parts: dict[str, Callable[[Bench], Iterator[Row]]] = {
+        "feed": partial(measure_feed, products=50_000),
+        "growth": partial(measure_growth, large=large),
+        "memory": measure_memory,
+        "remote": partial(measure_remote, products=50_000),
+        "vectors": measure_vectors,
+        "catalogue": partial(measure_catalogue, sizes=sizes),
+        "search": lambda bench: (row for products in sizes for row in measure_search(bench, products)),
+        "scale": partial(measure_scale, sizes=[1_000, 10_000, 50_000, *sizes]),
+        "beside": partial(measure_beside, products=_SEARCHED),
+        "http": partial(measure_http, products=_SEARCHED),
+        "workers": partial(measure_workers, products=500_000),
+    }
+    arguments = _arguments(list(parts))
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        bench = Bench(Path(name), embedded.start(Path(name)))
-        parts: dict[str, Callable[[], Iterator[Row]]] = {
-            "feed": lambda: measure_feed(bench, 50_000),
-            "growth": lambda: measure_growth(bench, large=arguments.large),
-            "memory": lambda: measure_memory(bench),
-            "remote": lambda: measure_remote(bench, 50_000),
-            "vectors": lambda: measure_vectors(bench),
-            "http": lambda: measure_api(bench),
-            "workers": lambda: measure_workers(bench, 500_000),
-        }
-        rows = [row for part, measure in parts.items() if arguments.only in (None, part) for row in measure()]
-    _print(rows)
+    with _folder(arguments.at) as folder:
+        bench = Bench(folder, embedded.start(folder))
+        show([row for part in arguments.only or parts for row in parts[part](bench)])
     console.print(f"bench: {time.monotonic() - began:.0f} s in all; medians of {REPEATS} where repeated")
+
+
+def _arguments(parts: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--large", action="store_true", help="two million products too, and search among one million")
+    parser.add_argument("--only", choices=parts, action="append", help="one part of it; may be repeated")
+    parser.add_argument("--at", type=Path, help="a folder to keep catalogues in, for the next run to search")
+    return parser.parse_args()
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        yield Path(name)
 
 
 def measure_feed(bench: Bench, products: int) -> Iterator[Row]:
@@ -241,39 +197,15 @@ def measure_vectors(bench: Bench) -> Iterator[Row]:
         whole = bare / seconds
         yield Row("… with the index", f"{whole:.2f} x ({products / seconds:.0f}/s)", "≥ 0.65 x", whole >= 0.65)
         database.engine.dispose()
-    console.print("bench: search among 100,000 products")
-    with bench.database() as url:
-        ingest(url, bench.feed(100_000))
-        found = measure_search(Settings(database_url=url), texts)
-    yield Row(
-        "search, 100,000 products, 1 client",
-        f"p50 {found.single_p50:.1f} ms, p95 {found.single_p95:.1f} ms",
-        "p95 ≤ 12 ms",
-        found.single_p95 <= 12,
-    )
-    yield Row(
-        "… 16 clients, one process",
-        f"{found.many_rate:.0f}/s, p95 {found.many_p95:.0f} ms",
-        "≥ 300/s, p95 ≤ 80 ms",
-        found.many_rate >= 300 and found.many_p95 <= 80,
-    )
 
 
-def measure_api(bench: Bench) -> Iterator[Row]:
-    """Search and products over HTTP, as `discovery-node serve` answers them, with 1, 16 and 64 clients."""
-    with bench.database() as url:
-        ingest(url, bench.feed(100_000))
-        console.print("bench: filling the index of 100,000 products, then asking over HTTP")
-        for route, figures in measure_http(url).items():
-            for each in figures:
-                told = f"{each.rate:.0f}/s, p50 {each.p50:.1f} ms, p95 {each.p95:.1f} ms"
-                work = f"{route} over HTTP, {each.clients} client{'' if each.clients == 1 else 's'}"
-                if route == "search" and each.clients == 1:
-                    yield Row(work, told, "p95 ≤ 12 ms", each.p95 <= 12)
-                elif route == "search" and each.clients == 16:
-                    yield Row(work, told, "≥ 300/s, p95 ≤ 80 ms", each.rate >= 300 and each.p95 <= 80)
-                else:
-                    yield Row(work, told)
+def measure_catalogue(bench: Bench, sizes: Sequence[int]) -> Iterator[Row]:
+    """First loads of the index, unless catalogues of these sizes are there; the parts that search make theirs too."""
+    for products in sizes:
+        made = catalogue(bench, products)
+        if made.throughput is not None:
+            told = f"{made.throughput:,.0f}/s ({made.seconds:.0f} s, at a load of {made.load:.1f})"
+            yield Row(f"first load of the index, {products:,} products, graph included", told)
 
 
 def measure_workers(bench: Bench, products: int) -> Iterator[Row]:
@@ -314,14 +246,6 @@ def _rate(work: str, products: int, seconds: float, budget: int | None = None) -
     rate = products / seconds
     told = f"{rate:,.0f}/s ({seconds:.2f} s)"
     return Row(work, told) if budget is None else Row(work, told, f"≥ {budget:,}/s", rate >= budget)
-
-
-def _print(rows: list[Row]) -> None:
-    table = Table("work", "measured", "budget", "")
-    for row in rows:
-        verdict = "" if row.met is None else "[green]met[/]" if row.met else "[red]missed[/]"
-        table.add_row(row.work, row.measured, row.budget, verdict)
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -5,65 +5,76 @@ import itertools
 import os
 import re
 import socket
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import text
 
-from app.cmp.text import search_text
-from app.core.config import Settings
 from app.db.session import LiveDatabase
-from app.vectors.embedders import create_embedder
-from bench.search import fill_index, queries_of
+from bench.catalogues import Catalogue, catalogue
+from bench.place import Bench
+from bench.queries import distinct_queries
+from bench.table import REPEATS, Answers, Row, answers, console, load, median
 
 CLIENTS = (1, 16, 64)
-_TEXTS = 3_000
-_WARM_UP = 200
+_TEXTS = 20_000  # that queries are cut from
+_PRODUCTS = 20_000
+_WARM_UP = 400
 _REQUESTS = {1: 400, 16: 1_600, 64: 1_600}
 _CHUNK = 1 << 16
 
 
-@dataclass(frozen=True)
-class HttpFigures:
-    """So many clients at once: answers a second, and milliseconds until one is there whole."""
-
-    clients: int
-    rate: float
-    p50: float
-    p95: float
-
-
-def measure_http(url: str) -> dict[str, list[HttpFigures]]:
-    """Fills the index of the database's products, and asks for searches and for products."""
-    database = LiveDatabase(url)
-    with database.transaction() as connection:
-        rows = connection.execute(
-            text("SELECT urn, name, brand_name, description FROM products ORDER BY id LIMIT :most"), {"most": _TEXTS}
-        ).all()
-    texts = [search_text(row.name, row.brand_name, row.description) for row in rows]
-    fill_index(database, create_embedder(Settings(database_url=url)), texts)
-    database.engine.dispose()
-    searches = (f"/products?{urlencode({'q': query})}" for query in [*queries_of(texts), *queries_of(texts, 1)])
-    products = (f"/products/{quote(row.urn)}" for row in itertools.cycle(rows))
-    found: dict[str, list[HttpFigures]] = {}
-    for route, targets in {"search": searches, "product": products}.items():
-        with _served(url) as port:
+def measure_http(bench: Bench, products: int) -> Iterator[Row]:
+    """Searches and products as `discovery-node serve` answers them."""
+    made = catalogue(bench, products)
+    for route, targets in _targets(made).items():
+        rounds: dict[int, list[Answers]] = {clients: [] for clients in CLIENTS}
+        loads = []
+        with _served(made.url) as port:
             _ask(port, 16, list(itertools.islice(targets, _WARM_UP)))
-            found[route] = [
-                _ask(port, clients, list(itertools.islice(targets, _REQUESTS[clients]))) for clients in CLIENTS
-            ]
-    return found
+            for _ in range(REPEATS):
+                loads.append(load())
+                console.print(f"bench: {route} over HTTP, at a load of {loads[-1]:.1f}")
+                for clients in CLIENTS:
+                    asked = list(itertools.islice(targets, _REQUESTS[clients]))
+                    rounds[clients].append(_ask(port, clients, asked))
+        told = f"{min(loads):.1f} to {max(loads):.1f}"
+        yield Row(f"{route} over HTTP, {products:,} products: load meanwhile", told)
+        for clients in CLIENTS:
+            yield _row(route, median(rounds[clients]))
 
 
-def _ask(port: int, clients: int, targets: Sequence[str]) -> HttpFigures:
+def _row(route: str, found: Answers) -> Row:
+    work = f"… {route}, {found.clients} client{'' if found.clients == 1 else 's'}"
+    told = f"{found.rate:.0f}/s, p50 {found.p50:.1f} ms, p95 {found.p95:.1f} ms"
+    if route == "search" and found.clients == 1:
+        return Row(work, told, "p95 ≤ 12 ms", found.p95 <= 12)
+    if route == "search" and found.clients == 16:
+        return Row(work, told, "≥ 300/s, p95 ≤ 80 ms", found.rate >= 300 and found.p95 <= 80)
+    return Row(work, told)
+
+
+def _targets(made: Catalogue) -> dict[str, Iterator[str]]:
+    """Searches that are never the same, and products in no order."""
+    database = LiveDatabase(made.url)
+    with database.transaction() as connection:
+        statement = text("SELECT urn FROM products ORDER BY text_hash LIMIT :most")
+        urns = connection.execute(statement, {"most": _PRODUCTS}).scalars().all()
+    database.engine.dispose()
+    queries = distinct_queries(made.texts(_TEXTS))
+    return {
+        "search": (f"/products?{urlencode({'q': query})}" for query in queries),
+        "product": (f"/products/{quote(urn)}" for urn in itertools.cycle(urns)),
+    }
+
+
+def _ask(port: int, clients: int, targets: Sequence[str]) -> Answers:
     """Sends a request for each target, as soon as a client has its last answer."""
     taken: list[float] = []
     remaining = iter(targets)
@@ -87,10 +98,10 @@ def _ask(port: int, clients: int, targets: Sequence[str]) -> HttpFigures:
         thread.start()
     for thread in threads:
         thread.join()
-    rate = len(taken) / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
     if len(taken) != len(targets):
         raise RuntimeError("A client gave up")
-    return HttpFigures(clients, rate, statistics.median(taken), sorted(taken)[int(len(taken) * 0.95)])
+    return answers(clients, taken, seconds)
 
 
 def _request(connection: socket.socket, target: str) -> None:

@@ -7,6 +7,7 @@ into `DATABASE_URL` and prints JSON.
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,10 @@ def main() -> None:
     manager.get_ingestors()
     memory = PeakMemory()
     memory.start()
+    began = time.perf_counter()
     report = manager.ingest(options=Options(steps=steps, full="--full" in sys.argv))  # type: ignore[arg-type]
-    peak = memory.stop()
-    print(json.dumps({"run": report["runs"][0], "peak": peak, "statements": statements}))
+    seconds, peak = time.perf_counter() - began, memory.stop()
+    print(json.dumps({"run": report["runs"][0], "seconds": seconds, "peak": peak, "statements": statements}))
 
 
 if __name__ == "__main__":

@@ -1,91 +1,154 @@
-"""Search below any HTTP layer: distinct queries, embedded anew, on a catalogue whose vectors are made up.
+"""Search below any HTTP layer, as a request does it: distinct queries, each embedded anew, within filters that let ever
+fewer products pass."""
 
-The vectors of three thousand texts stand for all products, each copy moved a little: what a search costs depends on
-their number and spread, not on what they mean.
-"""
-
-import itertools
-import statistics
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect
-from app.services import generations, vectors
-from app.services.generations import Recipe
-from app.services.search import SearchFilters, search
-from app.vectors.embedders import Embedder, create_embedder
-from app.vectors.indexes.base import Block, Entry
+from app.services.generations import query_embedder, searched_generation
+from app.services.search import SearchFilters, first_page
+from app.vectors.embedders import Embedder
+from bench.beside import ingestions
+from bench.catalogues import catalogue
+from bench.place import Bench
+from bench.queries import distinct_queries
+from bench.recall import FILTERS, Passing, Recall, passing, recall
+from bench.table import REPEATS, Answers, Row, answers, console, load, median
 
-QUERIES = 400
-CLIENTS = 16
-_BATCH = 2_000
+MANY = 16
+LIMIT = 20
+TEXTS = 20_000  # that queries are cut from
+QUERIES = {1: 300, MANY: 800}
+_JUDGED = 200  # queries whose recall is taken
+_WARM_UP = 300
+_PATIENCE = 60  # seconds
+_BOUND = 100_000  # products for which there is a budget of time
 
 
 @dataclass(frozen=True)
-class SearchFigures:
-    """Milliseconds with one client and with 16, and requests a second with 16."""
+class Searcher:
+    """Asks what was not asked before."""
 
-    single_p50: float
-    single_p95: float
-    many_p95: float
-    many_rate: float
+    database: LiveDatabase
+    embedder: Embedder
+    queries: Iterator[str]
+
+    def search(self, query: str, filters: SearchFilters) -> tuple[float, int]:
+        """Milliseconds, and the number of hits."""
+        began = time.perf_counter()
+        with self.database.reading(_PATIENCE) as connection:
+            hits, _ = first_page(connection, self.embedder, query, filters, LIMIT)
+        return (time.perf_counter() - began) * 1000, len(hits)
+
+    def round(self, filters: SearchFilters, clients: int, queries: int) -> tuple[Answers, list[int]]:
+        """Each client asks again as soon as it has its answer; the numbers of hits beside."""
+        asked = list(islice(self.queries, queries))
+        began = time.perf_counter()
+        with ThreadPoolExecutor(clients) as pool:
+            found = list(pool.map(lambda query: self.search(query, filters), asked))
+        taken, hits = zip(*found, strict=True)
+        return answers(clients, taken, time.perf_counter() - began), list(hits)
+
+    def passing(self, filters: SearchFilters) -> Passing:
+        with self.database.transaction() as connection:
+            return passing(connection, filters)
+
+    def recall(self, filters: SearchFilters, queries: int) -> Recall:
+        asked = list(islice(self.queries, queries))
+        # In half precision, as the index compares them: else a rounding alone makes an order.
+        vectors = self.embedder.embed(asked).vectors.astype(np.float16).astype(np.float32)
+        with self.database.transaction() as connection:
+            generation = searched_generation(connection, self.embedder)
+            if generation is None:
+                raise RuntimeError("Nothing is indexed")
+            return recall(connection, generation.index, list(zip(asked, vectors, strict=True)), filters)
 
 
-def measure_search(settings: Settings, texts: list[str]) -> SearchFigures:
-    """Fills the index of the database's products, and searches it with queries cut from `texts`."""
-    database = connect(settings)
-    embedder = create_embedder(settings)
-    fill_index(database, embedder, texts)
-    queries = queries_of(texts)
-    for query in queries[:20]:
-        _ask(database, embedder, query)
-    single = [_ask(database, embedder, query) for query in queries[20 : 20 + QUERIES]]
-    began = time.perf_counter()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        many = list(pool.map(lambda query: _ask(database, embedder, query), queries[500 : 500 + 4 * QUERIES]))
-    rate = len(many) / (time.perf_counter() - began)
-    database.engine.dispose()
-    return SearchFigures(statistics.median(single), _p95(single), _p95(many), rate)
+@dataclass
+class Measured:
+    """What was measured of one filter, round by round; `short` answers had fewer hits than there are."""
+
+    passing: Passing
+    recall: Recall
+    rounds: dict[int, list[Answers]] = field(default_factory=lambda: {1: [], MANY: []})
+    searches: int = 0
+    short: int = 0
+
+    def ask(self, searcher: Searcher, filters: SearchFilters, clients: int) -> None:
+        found, hits = searcher.round(filters, clients, QUERIES[clients])
+        self.rounds[clients].append(found)
+        self.searches += len(hits)
+        self.short += sum(each < min(LIMIT, self.passing.hits) for each in hits)
 
 
-def _ask(database: LiveDatabase, embedder: Embedder, query: str) -> float:
-    began = time.perf_counter()
+@contextmanager
+def searching(url: str, texts: list[str], warm_up: int = _WARM_UP) -> Iterator[Searcher]:
+    """A searcher in a database whose pages are in memory."""
+    settings = Settings(database_url=url)
+    database = connect(settings, connections=MANY)
     with database.transaction() as connection:
-        search(connection, embedder, query, SearchFilters(), 20)
-    return (time.perf_counter() - began) * 1000
+        embedder = query_embedder(connection, settings)
+    searcher = Searcher(database, embedder, distinct_queries(texts))
+    try:
+        for query in islice(searcher.queries, warm_up):
+            searcher.search(query, SearchFilters())
+        yield searcher
+    finally:
+        database.engine.dispose()
 
 
-def _p95(values: list[float]) -> float:
-    return sorted(values)[int(len(values) * 0.95)]
+def measure_search(bench: Bench, products: int) -> Iterator[Row]:
+    """Recall, short answers, and searches by 1 and 16 clients, for each filter."""
+    made = catalogue(bench, products)
+    loads = []
+    with searching(made.url, made.texts(TEXTS)) as searcher:
+        console.print(f"bench: recall among {products:,} products, at a load of {load():.1f}")
+        measured = {
+            name: Measured(searcher.passing(filters), searcher.recall(filters, _JUDGED))
+            for name, filters in FILTERS.items()
+        }
+        for _ in range(REPEATS):
+            loads.append(load())
+            console.print(f"bench: search among {products:,} products, at a load of {loads[-1]:.1f}")
+            for name, filters in FILTERS.items():
+                for clients in (1, MANY):
+                    measured[name].ask(searcher, filters, clients)
+    yield Row(f"search among {products:,} products: load meanwhile", f"{min(loads):.1f} to {max(loads):.1f}")
+    for name, each in measured.items():
+        yield from _rows(name, each, is_bound=products == _BOUND)
 
 
-def queries_of(texts: list[str], shift: int = 0) -> list[str]:
-    """A query of some words for each text; others with another shift."""
-    places = [(number + shift) % 5 for number in range(len(texts))]
-    return [" ".join(text.split()[place : place + 6]) for place, text in zip(places, texts, strict=True)]
+def _rows(name: str, measured: Measured, *, is_bound: bool) -> Iterator[Row]:
+    recall, short = measured.recall, measured.recall.short + measured.short
+    told = f"recall@10 {recall.mean:.4f}, {short} of {recall.queries + measured.searches:,} short"
+    work = f"{name}: {measured.passing.products:,} pass"
+    yield Row(work, told, "≥ 0.99, none", recall.mean >= 0.99 and not short)
+    one, many = (median(measured.rounds[clients]) for clients in (1, MANY))
+    if is_bound and measured.passing.products == _BOUND:
+        yield Row("… 1 client", f"{one}", "p95 ≤ 10 ms", one.p95 <= 10)
+    else:
+        yield Row("… 1 client", f"{one}")
+    yield Row(f"… {MANY} clients, one process", f"{many}")
 
 
-def fill_index(database: LiveDatabase, embedder: Embedder, texts: list[str]) -> None:
-    """Makes an index of all products, whose vectors are those of the texts, moved."""
-    seeds = embedder.embed(texts).vectors
-    noise = np.random.default_rng(1)
-    opened = generations.open_generation(database, Recipe(lambda variant: embedder))
-    index = opened.generation.index
-    with database.transaction() as connection:
-        (organization,) = [outdated.organization_id for outdated in index.outdated(connection, None)]
-    first = 0
-    for number in itertools.count():
-        with database.transaction() as connection:
-            pending = index.pending(connection, Block(organization, first, 2**63 - 1), _BATCH)
-            if not pending:
-                break
-            first = pending[-1].product_id + 1
-            rows = (np.arange(len(pending)) + number * _BATCH) % len(seeds)
-            moved = seeds[rows] + noise.normal(0, 0.01, (len(pending), seeds.shape[1])).astype(np.float32)
-            moved /= np.linalg.norm(moved, axis=1, keepdims=True)
-            index.acknowledge(connection, [Entry(*each) for each in zip(pending, moved, strict=True)])
-    vectors.complete(database, Recipe(lambda variant: embedder))
+def measure_beside(bench: Bench, products: int) -> Iterator[Row]:
+    """Searches by one client while a changed feed is ingested, in a copy of the catalogue."""
+    made = catalogue(bench, products)
+    rounds = []
+    with bench.database(made.database) as url, searching(url, made.texts(TEXTS)) as searcher:
+        for running in ingestions(bench, url, products):
+            console.print(f"bench: search beside an ingestion, at a load of {load():.1f}")
+            taken, began = [], time.perf_counter()
+            while running():
+                taken.append(searcher.search(next(searcher.queries), SearchFilters())[0])
+            rounds.append(answers(1, taken, time.perf_counter() - began))
+    found = median(rounds)
+    told = f"{found} ({found.rate:.0f} searches/s)"
+    yield Row(f"search among {products:,} products beside an ingestion", told, "p95 ≤ 60 ms", found.p95 <= 60)

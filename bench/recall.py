@@ -1,0 +1,100 @@
+"""Whether what is found is what exists: filters that let so many products pass, and the ranking by vector against a
+comparison of all that pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from app.services.scope import Scope, resolve
+from app.vectors.indexes.base import Index, SearchFilters
+from app.vectors.ranking import DEPTH
+
+AT = 10
+EPSILON = 1e-6
+"""Two computations of one score differ by less."""
+
+# Of the products of `bench.feeds` all are in stock, prices are spread evenly from 1.00 to 999.99, and there are as many
+# of each of 40 brands, 12 departments and 240 shelves.
+FILTERS = {
+    "no filter": SearchFilters(),
+    "100 %, in stock": SearchFilters(in_stock=True),
+    "10 %, by price": SearchFilters(max_price=Decimal("100.89")),
+    "1 %, by category and price": SearchFilters(category="Department 3", max_price=Decimal("120.87")),
+    "0.1 %, by brand and price": SearchFilters(brand="Brand 7", max_price=Decimal("40.95")),
+    "0.01 %, by category and price": SearchFilters(category="Shelf 17", max_price=Decimal("24.97")),
+}
+
+
+@dataclass(frozen=True)
+class Passing:
+    """Products that pass a filter, and hits that they make: of a group there is one."""
+
+    products: int
+    hits: int
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The mean of all queries, and how many got a ranking that lacks products."""
+
+    mean: float
+    short: int
+    queries: int
+
+
+def passing(connection: Connection, filters: SearchFilters) -> Passing:
+    scope = _scope(connection, filters)
+    row = connection.execute(
+        text(f"SELECT count(*), count(DISTINCT coalesce(-group_id, id)) FROM products p WHERE {scope.products}"),
+        scope.parameters,
+    ).one()
+    return Passing(*row)
+
+
+def recall(
+    connection: Connection, index: Index, queries: Sequence[tuple[str, NDArray[np.float32]]], filters: SearchFilters
+) -> Recall:
+    """Of the ranking by vector, as deep as a search looks."""
+    scope = _scope(connection, filters)
+    expected = min(DEPTH, passing(connection, filters).products)
+    parts, short = [], 0
+    for query, vector in queries:
+        found = index.candidates(connection, query, vector, scope.condition, DEPTH).dense
+        parts.append(recall_by_score(list(found.values()), exact_scores(connection, index, scope, vector)))
+        short += len(found) < expected
+    return Recall(sum(parts) / len(parts), short, len(parts))
+
+
+def recall_by_score(found: Sequence[float], exact: Sequence[float]) -> float:
+    """The part of the best ten that is there: what scores as high as the last of the exact ones is as good as it."""
+    wanted = exact[:AT]
+    if not wanted:
+        return 1.0
+    return sum(score >= wanted[-1] - EPSILON for score in found[: len(wanted)]) / len(wanted)
+
+
+def exact_scores(connection: Connection, index: Index, scope: Scope, vector: NDArray[np.float32]) -> list[float]:
+    """The ten best, of all products that pass."""
+    connection.exec_driver_sql("SET LOCAL enable_indexscan = off")
+    distance = "v.embedding <#> CAST(:vector AS halfvec)"
+    scores = connection.execute(
+        text(f"""
+            SELECT -({distance}) FROM {index.table} v JOIN products p ON p.id = v.product_id WHERE {scope.products}
+            ORDER BY {distance} LIMIT {AT}
+            """),
+        {**scope.parameters, "vector": str(vector.tolist())},
+    ).scalars()
+    found = list(scores)
+    connection.exec_driver_sql("SET LOCAL enable_indexscan = on")
+    return found
+
+
+def _scope(connection: Connection, filters: SearchFilters) -> Scope:
+    scope = resolve(connection, filters)
+    if scope is None:
+        raise RuntimeError(f"The catalogue knows no such name: {filters}")
+    return scope
