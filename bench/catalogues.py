@@ -29,6 +29,7 @@ EMBEDDED = 100_000
 SEEDS = 20_000
 _NOISE = 0.01  # of each number of a vector whose length is 1
 _BATCH = 2_000
+_GRAPH_MEMORY = "2GB"  # what the graph of a million vectors takes; of less, a build goes on by way of the disk
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def catalogue(bench: Bench, products: int) -> Catalogue:
         seconds: float | None = ingest(url, folder, "vector")["seconds"]
         made = Catalogue(products, name, url, seconds, load())
     else:
+        execute(url, f"ALTER DATABASE {name} SET maintenance_work_mem = '{_GRAPH_MEMORY}'")
         made = Catalogue(products, name, url, None, load())
         _fill(made)
     execute(url, "VACUUM ANALYZE", "CHECKPOINT")  # nothing is left to be done beside the measurements

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from app.services.search import SearchFilters
+from app.vectors.embedders.local import available_cores
 from bench.catalogues import Catalogue, catalogue
 from bench.place import Bench
 from bench.plot import Line, Panel, draw, write
@@ -33,7 +34,12 @@ def measure_scale(bench: Bench, sizes: Sequence[int]) -> Iterator[Row]:
             ],
         ),
     ]
-    write(PLOT, draw(sizes, panels, "Products in the catalogue. Local embedder, embedded PostgreSQL, 2 cores."))
+    write(
+        PLOT,
+        draw(
+            sizes, panels, f"Products in the catalogue. Local embedder, embedded PostgreSQL, {available_cores()} cores."
+        ),
+    )
     console.print(f"bench: wrote {PLOT}")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
+import psutil
 
 from app.core.config import Settings
 from app.db.session import LiveDatabase, connect
@@ -20,7 +21,7 @@ from bench.catalogues import catalogue
 from bench.place import Bench
 from bench.queries import distinct_queries
 from bench.recall import FILTERS, Passing, Recall, passing, recall
-from bench.table import REPEATS, Answers, Row, answers, console, load, median
+from bench.table import REPEATS, Answers, Row, Spent, answers, console, load, median
 
 MANY = 16
 LIMIT = 20
@@ -39,6 +40,12 @@ class Searcher:
     database: LiveDatabase
     embedder: Embedder
     queries: Iterator[str]
+    server: psutil.Process
+
+    def spent(self) -> Spent:
+        """Until now. Connections stay open, so that what they spent is not lost with them."""
+        there = sum(sum(each.cpu_times()[:2]) for each in self.server.children())
+        return Spent(time.process_time() * 1000, there * 1000)
 
     def search(self, query: str, filters: SearchFilters) -> tuple[float, int]:
         """Milliseconds, and the number of hits."""
@@ -50,11 +57,11 @@ class Searcher:
     def round(self, filters: SearchFilters, clients: int, queries: int) -> tuple[Answers, list[int]]:
         """Each client asks again as soon as it has its answer; the numbers of hits beside."""
         asked = list(islice(self.queries, queries))
-        began = time.perf_counter()
+        spent, began = self.spent(), time.perf_counter()
         with ThreadPoolExecutor(clients) as pool:
             found = list(pool.map(lambda query: self.search(query, filters), asked))
         taken, hits = zip(*found, strict=True)
-        return answers(clients, taken, time.perf_counter() - began), list(hits)
+        return answers(clients, taken, time.perf_counter() - began, self.spent() - spent), list(hits)
 
     def passing(self, filters: SearchFilters) -> Passing:
         with self.database.transaction() as connection:
@@ -95,7 +102,8 @@ def searching(url: str, texts: list[str], warm_up: int = _WARM_UP) -> Iterator[S
     database = connect(settings, connections=MANY)
     with database.transaction() as connection:
         embedder = query_embedder(connection, settings)
-    searcher = Searcher(database, embedder, distinct_queries(texts))
+        backend = psutil.Process(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    searcher = Searcher(database, embedder, distinct_queries(texts), backend.parent() or backend)
     try:
         for query in islice(searcher.queries, warm_up):
             searcher.search(query, SearchFilters())
@@ -135,6 +143,7 @@ def _rows(name: str, measured: Measured, *, is_bound: bool) -> Iterator[Row]:
         yield Row("… 1 client", f"{one}", "p95 ≤ 10 ms", one.p95 <= 10)
     else:
         yield Row("… 1 client", f"{one}")
+    yield Row("… of a processor", f"{one.processor}")
     yield Row(f"… {MANY} clients, one process", f"{many}")
 
 

@@ -23,32 +23,57 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Milliseconds of a processor, in this process and in those of the database's server."""
+
+    here: float
+    database: float
+
+    def __str__(self) -> str:
+        return f"{self.here:.1f} ms here, {self.database:.1f} ms in PostgreSQL"
+
+    def __sub__(self, before: "Spent") -> "Spent":
+        return Spent(self.here - before.here, self.database - before.database)
+
+
+@dataclass(frozen=True)
 class Answers:
-    """So many clients at once: answers a second, and milliseconds until one is there whole."""
+    """So many clients at once: answers a second, and milliseconds until one is there whole. `processor` is what each
+    took of it in this process and in the database's, where that was looked at: it tells more than the others do while
+    the machine has much else to do."""
 
     clients: int
     rate: float
     p50: float
     p95: float
+    processor: Spent | None = None
 
     def __str__(self) -> str:
         rate = f"{self.rate:.0f}/s, " if self.clients > 1 else ""
         return f"{rate}p50 {self.p50:.1f} ms, p95 {self.p95:.1f} ms"
 
 
-def answers(clients: int, milliseconds: Sequence[float], seconds: float) -> Answers:
-    """What came within so many seconds."""
-    p95 = sorted(milliseconds)[int(len(milliseconds) * 0.95)]
-    return Answers(clients, len(milliseconds) / seconds, statistics.median(milliseconds), p95)
+def answers(clients: int, milliseconds: Sequence[float], seconds: float, spent: Spent | None = None) -> Answers:
+    """What came within so many seconds, `spent` on all of it."""
+    number = len(milliseconds)
+    p95 = sorted(milliseconds)[int(number * 0.95)]
+    processor = None if spent is None else Spent(spent.here / number, spent.database / number)
+    return Answers(clients, number / seconds, statistics.median(milliseconds), p95, processor)
 
 
 def median(rounds: Sequence[Answers]) -> Answers:
     """Of rounds with as many clients, each figure by itself."""
+    looked_at = [each.processor for each in rounds if each.processor is not None]
     return Answers(
         rounds[0].clients,
         statistics.median(each.rate for each in rounds),
         statistics.median(each.p50 for each in rounds),
         statistics.median(each.p95 for each in rounds),
+        Spent(
+            statistics.median(each.here for each in looked_at), statistics.median(each.database for each in looked_at)
+        )
+        if looked_at
+        else None,
     )
 
 
