@@ -8,8 +8,8 @@ COMMON = 1 / 3
 """The part of all texts that hold a word too common to be asked for: the feeds' made-up language has no stop words, and
 the commonest ten stand in more than half of its texts each."""
 
-# As many products hold all words of such a query as hold those of the judged queries in Icecat's catalogue: of those the
-# middle one is matched by 0.04 % of the products, one of ten by more than 1.1 %.
+# About as many products hold all words of such a query as hold those of the judged queries in Icecat's catalogue: of
+# these the middle one is matched by 0.04 % of the products, one of ten by more than 1.1 %.
 _WORDS = (2, 2, 3, 4)
 _FIRST = 12  # words of a text that queries are of: the name's, the brand's, and the first of the description
 

@@ -99,7 +99,7 @@ class Measured:
 def searching(url: str, texts: list[str], warm_up: int = _WARM_UP) -> Iterator[Searcher]:
     """A searcher in a database whose pages are in memory."""
     settings = Settings(database_url=url)
-    database = connect(settings, connections=MANY)
+    database = connect(settings, connections=MANY, prepares=True)  # as the API does
     with database.transaction() as connection:
         embedder = query_embedder(connection, settings)
         backend = psutil.Process(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
