@@ -19,7 +19,7 @@ from app.db.session import LiveDatabase
 from app.vectors.embedders.local import LocalEmbedder
 from bench.baselines import bare_session, copy_and_insert
 from bench.catalogues import catalogue
-from bench.feeds import Edit
+from bench.feeds import Edit, Kind
 from bench.http import measure_http
 from bench.place import Bench, ingest
 from bench.scale import measure_scale
@@ -136,7 +136,7 @@ def measure_growth(bench: Bench, *, large: bool) -> Iterator[Row]:
 
 def measure_memory(bench: Bench) -> Iterator[Row]:
     """Anonymous memory of the feed step on one shard of 1 GB, and of all steps with the embedder."""
-    folder = bench.feed(450_000, single=True)
+    folder = bench.feed(450_000, kind=Kind(single=True))
     size = (folder / "feed-0000.json").stat().st_size
     with bench.database() as url:
         console.print(f"bench: ingesting one shard of {size / 1e9:.2f} GB")

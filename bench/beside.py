@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.catalogues import WORDED
 from bench.feeds import Edit
 from bench.place import Bench
 from bench.table import REPEATS
@@ -20,7 +21,7 @@ def ingestions(bench: Bench, url: str, products: int) -> Iterator[Callable[[], b
     """For each ingestion, while it runs, what tells whether it still does: of a feed in which products changed, and
     changed back. The next begins when the caller comes back for it."""
     for number in range(REPEATS):
-        feed = bench.feed(products, None if number % 2 else _CHANGED, kind="-changing")
+        feed = bench.feed(products, None if number % 2 else _CHANGED, WORDED, name=f"{products}-changing")
         environment = os.environ | {"DATABASE_URL": url, "LOG_LEVEL": "warning"}
         with subprocess.Popen(_command(feed), env=environment, stdout=subprocess.DEVNULL) as process:
             yield partial(_runs, process)

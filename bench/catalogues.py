@@ -22,8 +22,12 @@ from app.db.session import LiveDatabase, connect
 from app.services import generations, vectors
 from app.services.generations import TEXT_RECIPE, configured
 from app.vectors.indexes.base import Block, Entry
+from bench.feeds import Kind
 from bench.place import Bench, execute, ingest
 from bench.table import console, load
+
+WORDED = Kind(worded=True)
+"""Vectors of made-up words lie so close together that no graph tells them apart, as no real catalogue's do."""
 
 EMBEDDED = 100_000
 SEEDS = 20_000
@@ -72,7 +76,7 @@ def catalogue(bench: Bench, products: int) -> Catalogue:
         return replace(found, url=bench.migrated(name))
     mark.unlink(missing_ok=True)
     url = bench.create(name)
-    ingest(url, folder := bench.feed(products))
+    ingest(url, folder := bench.feed(products, kind=WORDED))
     console.print(f"bench: filling the index of {products:,} products")
     if products <= EMBEDDED:
         seconds: float | None = ingest(url, folder, "vector")["seconds"]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
+from bench.wording import worded
+
 SHARD = 1000
 GROUP = 50  # products between two groups; the two after a group are its variants
 _ORGANIZATION = f"urn:cmp:org:{uuid5(NAMESPACE_DNS, 'bench.example')}"
@@ -27,17 +29,25 @@ class Edit:
     removed_every: int = 0
 
 
-def write_feed(folder: Path, products: int, edit: Edit | None = None, *, single: bool = False) -> int:
-    """Writes registry, index and shards; returns the bytes of the shards. `single` puts all into one shard."""
-    edit = edit or Edit()
+@dataclass(frozen=True)
+class Kind:
+    """What else a feed may be: all in a single shard; with texts that mean something, for search."""
+
+    single: bool = False
+    worded: bool = False
+
+
+def write_feed(folder: Path, products: int, edit: Edit | None = None, kind: Kind | None = None) -> int:
+    """Writes registry, index and shards; returns the bytes of the shards."""
+    edit, kind = edit or Edit(), kind or Kind()
     folder.mkdir(parents=True, exist_ok=True)
     _dump(folder / "registry.json", _registry())
-    size = products if single else SHARD
+    size = products if kind.single else SHARD
     names: list[str] = []
     written = 0
     for start in range(0, products, size):
         name = f"feed-{len(names):04}.json"
-        written += _write_shard(folder / name, _items(start, min(start + size, products), edit))
+        written += _write_shard(folder / name, _items(range(start, min(start + size, products)), edit, kind))
         names.append(name)
     index = {
         "@type": "ProductFeedIndex",
@@ -61,13 +71,14 @@ def _write_shard(path: Path, items: Iterator[dict[str, Any]]) -> int:
         return file.tell()
 
 
-def _items(first: int, last: int, edit: Edit) -> Iterator[dict[str, Any]]:
-    for number in range(first, last):
+def _items(numbers: range, edit: Edit, kind: Kind) -> Iterator[dict[str, Any]]:
+    for number in numbers:
         if edit.removed_every and number % edit.removed_every == 7:
             continue
         if number % GROUP == 0:
             yield _group(number)
-        yield _product(number, changed=bool(edit.changed_every) and number % edit.changed_every == 7)
+        changed = bool(edit.changed_every) and number % edit.changed_every == 7
+        yield _product(number, changed=changed) | (_meaning(number, changed=changed) if kind.worded else {})
 
 
 def _product(number: int, *, changed: bool) -> dict[str, Any]:
@@ -105,6 +116,13 @@ def _product(number: int, *, changed: bool) -> dict[str, Any]:
     if number % GROUP in (1, 2):
         item["isVariantOf"] = {"@type": "ProductGroup", "@id": _group_urn(number - number % GROUP)}
     return item
+
+
+def _meaning(number: int, *, changed: bool) -> dict[str, str]:
+    """Another name and description."""
+    source = random.Random(f"meaning of {number}")  # noqa: S311 - reproducible, not secret
+    name, description = worded(source, _sentence(source, 1), 5 if changed else 4)
+    return {"name": name, "description": description}
 
 
 def _group(number: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, make_url
 
 from app.db import schema
 from app.db.session import LiveDatabase
-from bench.feeds import Edit, write_feed
+from bench.feeds import Edit, Kind, write_feed
 from bench.table import console
 
 _numbers = itertools.count()
@@ -53,11 +53,14 @@ class Bench:
         database.engine.dispose()
         return url
 
-    def feed(self, products: int, edit: Edit | None = None, *, single: bool = False, kind: str = "") -> Path:
-        """A feed of so many products, as it is or edited; of another kind in a folder of its own."""
-        folder = self.folder / f"{products}{'-single' if single else ''}{kind}"
+    def feed(self, products: int, edit: Edit | None = None, kind: Kind | None = None, *, name: str = "") -> Path:
+        """A feed of so many products, as it is or edited, in a folder of that name, else of their number."""
+        kind = kind or Kind()
+        folder = self.folder / (
+            name or f"{products}{'-single' if kind.single else ''}{'-worded' if kind.worded else ''}"
+        )
         console.print(f"bench: writing a feed of {products:,} products")
-        write_feed(folder, products, edit, single=single)
+        write_feed(folder, products, edit, kind)
         return folder
 
 

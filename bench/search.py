@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
-import numpy as np
 import psutil
 
 from app.core.config import Settings
@@ -69,13 +68,12 @@ class Searcher:
 
     def recall(self, filters: SearchFilters, queries: int) -> Recall:
         asked = list(islice(self.queries, queries))
-        # In half precision, as the index compares them: else a rounding alone makes an order.
-        vectors = self.embedder.embed(asked).vectors.astype(np.float16).astype(np.float32)
+        vectors = self.embedder.embed(asked).vectors
         with self.database.transaction() as connection:
             generation = searched_generation(connection, self.embedder)
             if generation is None:
                 raise RuntimeError("Nothing is indexed")
-            return recall(connection, generation.index, list(zip(asked, vectors, strict=True)), filters)
+            return recall(connection, generation.index, asked, vectors, filters)
 
 
 @dataclass
