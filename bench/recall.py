@@ -93,8 +93,8 @@ def exact_scores(
     rows = connection.execute(text(statement), scope.parameters, execution_options={"yield_per": _CHUNK}).scalars()
     best = np.empty((len(vectors), 0), np.float32)
     for chunk in rows.partitions():
-        stored = np.stack([np.frombuffer(each, ">f2", offset=_HEAD) for each in chunk]).astype(np.float32)
-        best = np.sort(np.hstack([best, vectors @ stored.T]))[:, : -AT - 1 : -1]
+        stored = np.frombuffer(b"".join(each[_HEAD:] for each in chunk), ">f2").reshape(len(chunk), -1)
+        best = np.sort(np.hstack([best, vectors @ stored.astype(np.float32).T]))[:, : -AT - 1 : -1]
     return best
 
 
