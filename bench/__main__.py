@@ -49,7 +49,7 @@ def main() -> None:
         "vectors": measure_vectors,
         "catalogue": partial(measure_catalogue, sizes=sizes),
         "search": lambda bench: (row for products in sizes for row in measure_search(bench, products)),
-        "scale": partial(measure_scale, sizes=[1_000, 10_000, 50_000, *sizes]),
+        "scale": partial(measure_scale, sizes=[1_000, 10_000, 30_000, *sizes]),
         "beside": partial(measure_beside, products=_SEARCHED),
         "http": partial(measure_http, products=_SEARCHED),
         "workers": partial(measure_workers, products=500_000),

@@ -25,7 +25,7 @@ from bench.table import REPEATS, Answers, Row, Spent, answers, console, load, me
 MANY = 16
 LIMIT = 20
 TEXTS = 20_000  # that queries are cut from
-QUERIES = {1: 300, MANY: 800}
+QUERIES = {1: 300, MANY: 400}
 _JUDGED = 200  # queries whose recall is taken
 _WARM_UP = 300
 _PATIENCE = 60  # seconds
