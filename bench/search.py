@@ -50,7 +50,7 @@ class Searcher:
         """Milliseconds, and the number of hits."""
         began = time.perf_counter()
         with self.database.reading(_PATIENCE) as connection:
-            hits, _ = first_page(connection, self.embedder, query, filters, LIMIT)
+            hits = first_page(connection, self.embedder, query, filters, LIMIT).hits
         return (time.perf_counter() - began) * 1000, len(hits)
 
     def round(self, filters: SearchFilters, clients: int, queries: int) -> tuple[Answers, list[int]]:
