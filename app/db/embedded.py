@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 import psutil
 
@@ -78,8 +79,10 @@ def _initialize(pgdata: Path) -> None:
     """Makes the folder of a new server, whole or not at all: half of one would be taken for a server that is broken."""
     if (pgdata / "PG_VERSION").exists():
         return
-    made = pgdata.with_name(f"{pgdata.name}.new")
-    shutil.rmtree(made, ignore_errors=True)
+    # By a name that nobody else has: what a killed node's initdb, which lives on, does to its own folder is no matter.
+    made = pgdata.with_name(f"{pgdata.name}.{token_hex(4)}.new")
+    for left in pgdata.parent.glob(f"{pgdata.name}.*.new"):
+        shutil.rmtree(left, ignore_errors=True)
     get_server(made, start=False).ensure_pgdata_inited()
     made.rename(pgdata)
 

@@ -344,12 +344,15 @@ def test_a_start_that_loses_its_database_again_and_again_fails(running: System, 
     running.control(0, "cancel_consumer", queue="ingest")
     sent = client.delay("ingest:all", *brand.arguments)
     running.rows("UPDATE starts SET lost = 20 WHERE id = :id RETURNING id", id=sent)
-    running.control(0, "add_consumer", queue="ingest")
-    wait_until(lambda: staged(running, sent) >= 2)
-    running.rows(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'discovery-node%' "
-        "AND datname = current_database() AND pid <> pg_backend_pid()"
-    )
+    with running.database.transaction() as connection:
+        connection.exec_driver_sql("LOCK TABLE products IN EXCLUSIVE MODE")  # no merge gets past it
+        running.control(0, "add_consumer", queue="ingest")
+        wait_until(lambda: running.rows("SELECT pid FROM pg_locks WHERE NOT granted"))
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE starts_with(application_name, 'discovery-node') AND datname = current_database() "
+            "AND pid <> pg_backend_pid()"
+        )
     with pytest.raises(TaskFailedError, match="The database was lost 20 times"):
         client.get(sent)
     assert running.start_of(sent)["status"] == "failed"

@@ -12,6 +12,7 @@ from app.services import schedules
 from app.services.schedules import Planned
 from tests.support.api import Api, api
 from tests.support.console import signed_in
+from tests.support.embedders import forget_generations
 from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, product
 from tests.support.nodes import Node
 
@@ -59,6 +60,7 @@ def test_schedules_tell_when_they_are_due_next(served: Api, admin: httpx2.Client
 
 
 def test_an_index_is_in_sync_or_behind(node: Node, served: Api, folder: FeedFolder, admin: httpx2.Client) -> None:
+    forget_generations(node.database)
     folder.publish([product(1)])
     node.run(steps=STEPS)
     assert served.get("/system", headers=served.key()).json()["index"][0]["in_sync"] is True
