@@ -115,6 +115,7 @@ class Offer(Base):
     """One offer of a product, known by its place in the item. Deleted with its product."""
 
     __tablename__ = "offers"
+    __table_args__ = (Index("ix_offers_price", "price", "product_id"),)  # what search filters by
 
     product_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     ordinal: Mapped[int] = mapped_column(SmallInteger, primary_key=True)

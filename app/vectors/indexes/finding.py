@@ -17,14 +17,18 @@ from app.vectors.indexes.fulltext import HAS_TERMS, QUERY, RANK, common, partial
 from app.vectors.ranking import FEW
 from app.vectors.spelling import has_operators
 
-MAX_EXACT = 10_000
+MAX_EXACT = 20_000
 """Up to so many products that pass the filters are compared one by one; HNSW would have to walk past the others."""
+
+_SURELY_MANY = 3
+"""Times as many, by the planner's guess, are not counted before HNSW is asked."""
 
 # Short queries: compiling them, or starting workers for them, takes longer than running them. Without filters their
 # values decide nothing about how they are run; so a statement that is kept is not planned again.
 _SETTINGS = (
     "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; "
-    "SET LOCAL hnsw.ef_search = 200; SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL plan_cache_mode = {}"
+    "SET LOCAL hnsw.ef_search = 200; SET LOCAL hnsw.iterative_scan = strict_order; "
+    "SET LOCAL random_page_cost = 1.1; SET LOCAL plan_cache_mode = {}"
 )
 
 
@@ -45,7 +49,7 @@ def find(
     finder = _Finder(connection, table, condition, depth, parameters, not has_operators(query))
     if vector is None:
         return finder.by_words()
-    if condition.is_filter:
+    if condition.is_filter and finder.guess() <= _SURELY_MANY * MAX_EXACT:
         few = finder.exact(at_most=MAX_EXACT)
         if few is not None:
             return few
@@ -85,6 +89,13 @@ class _Finder:
             ORDER BY v.rank DESC, v.product_id LIMIT {self.depth}
             """
         return _candidates(self._legs({"words": words}, [_WORDS], nearest="v.product_id"))
+
+    def guess(self) -> int:
+        """How many products the planner thinks will pass."""
+        statement = f"EXPLAIN (FORMAT JSON) SELECT FROM products p WHERE {self.condition.sql}"
+        plan = self.connection.execute(text(statement), self.parameters).scalar_one()
+        rows: int = plan[0]["Plan"]["Plan Rows"]
+        return rows
 
     def exact(self, at_most: int | None = None) -> Candidates | None:
         """Compares every product that passes; None when they are more than `at_most`."""
