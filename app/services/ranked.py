@@ -140,7 +140,7 @@ def _best_of_groups(connection: Connection, ranking: Ranking, most: int) -> Rank
 def _groups(connection: Connection, products: Sequence[int]) -> dict[int, int]:
     """The groups of those that have one, by product."""
     statement = "SELECT id, group_id FROM products WHERE id = ANY(CAST(:ids AS bigint[])) AND group_id IS NOT NULL"
-    return {row[0]: row[1] for row in connection.execute(text(statement), {"ids": products})}
+    return {row[0]: row[1] for row in connection.execute(text(statement), {"ids": products}).all()}
 
 
 def _places(leg: Leg, wanted: Sequence[int]) -> dict[int, Place]:
