@@ -61,13 +61,18 @@ def provenance_document(found: Provenance, organization: str, caller: Caller) ->
             "organization": organization,
             "ingestor": found.ingestor,
             "feed": found.feed if caller.is_admin else None,
-            **_place(found.place),
-            "further": [_place(each) for each in found.further] or None,
+            **_place(found.place, caller),
+            "further": [_place(each, caller) for each in found.further] or None,
             "changedAt": found.changed_at,
             "run": found.run,
         }
     )
 
 
-def _place(place: ItemPlace) -> dict[str, Any]:
-    return {"shard": place.shard, "position": place.position}
+def _place(place: ItemPlace, caller: Caller) -> dict[str, Any]:
+    return {"shard": place.shard if caller.is_admin else file_name(place.shard), "position": place.position}
+
+
+def file_name(shard: str) -> str:
+    """What of a shard's place is no secret of its publisher's or of the node's."""
+    return shard.rstrip("/").rpartition("/")[2]

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from app.api.problems import Problem
 from app.api.signing import seal, unseal
+from app.services.links import SECRET
 
-SECRET = "diagnostic links"  # noqa: S105 - the name of one
 _ASK = "Ask whoever runs the node for a new one."
 
 

@@ -4,11 +4,18 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from app.services import secrets
+
+SECRET = "diagnostic links"  # noqa: S105 - the name of the one that they are signed with
+
 _OF_ALL = ""
 
 
 def revoke(connection: Connection, organization: str | None) -> None:
-    """Revokes the links that were made so far: those of the organization of this URN, or of all."""
+    """Revokes the links that were made so far: those of the organization of this URN, or of all, and what they were
+    signed with, should somebody else know it."""
+    if organization is None:
+        secrets.renew(connection, SECRET)
     connection.execute(
         text("""
             INSERT INTO link_revocations (organization, revoked_at) VALUES (:organization, clock_timestamp())

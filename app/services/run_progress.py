@@ -33,13 +33,15 @@ def of_run(connection: Connection, run: Mapping[str, Any]) -> dict[str, Any]:
     """How far a run is that `runs.find` found: `counts` of its shards by state, the first of its `shards` with their
     items, and the `embedding` with its rate. Of what was not begun nothing is told."""
     noted = run["progress"] or {}
-    states = [STATES[int(each)] for each in noted.get("states", "")]
+    states: list[ShardState] = [STATES[int(each)] for each in noted.get("states", "")]
     shards = [{"shard": url, "state": "", "items": items, "of": of} for url, items, of in noted.get("shards", ())]
     if run["status"] == "running":
         _note_pieces(states, shards, _pieces(connection, run["id"]))
         embedding = _under_way(connection, run, noted.get("embedding"))
     else:
         embedding = _embedded(run["report"])
+        if run["status"] != "waiting":  # what was not read is not going to be
+            states = ["failed" if state in ("waiting", "reading") else state for state in states]
     for shard, state in zip(shards, states, strict=False):
         shard["state"] = state
     counts = {state: states.count(state) for state in STATES} if states else None

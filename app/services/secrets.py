@@ -15,3 +15,9 @@ def shared(connection: Connection, name: str) -> bytes:
     )
     value: bytes = connection.execute(text("SELECT value FROM secrets WHERE name = :name"), {"name": name}).scalar_one()
     return value
+
+
+def renew(connection: Connection, name: str) -> None:
+    """Makes another secret of that name: what was signed with the one before is worth nothing."""
+    connection.execute(text("DELETE FROM secrets WHERE name = :name"), {"name": name})
+    shared(connection, name)

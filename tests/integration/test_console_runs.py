@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from psycopg.types.json import Jsonb
 from sqlalchemy import text
 
 from app.ingestors import watch
@@ -15,7 +16,7 @@ from app.ingestors.progress import NoProgress
 from app.services import pieces, run_progress, runs, starts
 from tests.support.api import Api, api
 from tests.support.console import signed_in
-from tests.support.feeds import FeedFolder, product
+from tests.support.feeds import FeedFolder, Publication, Shard, product, product_urn
 from tests.support.nodes import Node
 from tests.support.services import until
 from tests.support.web import Exchange, Site, WebServer
@@ -176,3 +177,25 @@ def test_of_many_shards_the_first_are_told() -> None:
     assert document["states"] == "0" * 700
     assert len(document["shards"]) == run_progress.MAX_SHARDS
     assert document["shards"][0] == ["https://brand.example/0.json?…", 0, 0]
+
+
+def test_what_a_run_that_is_over_had_not_read_is_not_waited_for(node: Node, served: Api, folder: FeedFolder) -> None:
+    folder.publish([product(1)])
+    run = node.run()["id"]
+    with node.database.transaction() as connection:
+        noted = {"states": "01", "shards": [["a.json", 0, 0], ["b.json", 1, 2]], "embedding": None}
+        connection.execute(
+            text("UPDATE runs SET status = 'failed', progress = :noted WHERE id = :id"),
+            {"noted": Jsonb(noted), "id": run},
+        )
+    assert served.get(f"/runs/{run}").json()["progress"]["counts"]["failed"] == 2
+
+
+def test_where_a_shard_is_is_told_to_operators_alone(node: Node, served: Api, folder: FeedFolder) -> None:
+    folder.write(Publication([Shard("secret-4711/a.json", [product(1)])]))
+    run = node.start(accept_deletions=True)["runs"][0]["id"]
+    for key, shard in ((None, "a.json"), (served.key(), "secret-4711/a.json")):
+        told = served.get(f"/products/{product_urn(1)}", headers=key).json()["cmp:provenance"]
+        assert told["shard"] == shard
+        (noted,) = served.get(f"/runs/{run}", headers=key).json()["progress"]["shards"]
+        assert noted["shard"] == shard

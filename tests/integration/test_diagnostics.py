@@ -78,7 +78,7 @@ def test_all_links_are_revoked_at_once(served: Api) -> None:
     admin = served.key()
     link = served.post(f"{PLACE}/links", headers=admin).json()["url"]
     assert served.delete("/diagnostics", headers=admin).json()["revoked"]
-    served.problem(410, "GET", link)
+    served.problem(404, "GET", link)
     assert served.get(served.post(f"{PLACE}/links", headers=admin).json()["url"]).status_code == 200
 
 

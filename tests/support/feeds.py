@@ -62,6 +62,7 @@ class FeedFolder:
         }
         self.index.write_bytes(encode(index | publication.index))
         for shard in publication.shards:
+            self.shard(shard.url).parent.mkdir(parents=True, exist_ok=True)
             self.shard(shard.url).write_bytes(shard.encoded())
 
     def publish(self, *shards: list[Any] | bytes, **index: Any) -> None:

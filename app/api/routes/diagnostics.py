@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from app.api.authentication import Admin, Anybody
-from app.api.links import SECRET, Link, microseconds, read, revoked, sign
+from app.api.links import Link, microseconds, read, revoked, sign
 from app.api.negotiation import answer
 from app.api.node import node_of
 from app.api.openapi import NEEDS_ADMIN, answers
@@ -49,7 +49,7 @@ def link(request: Request, urn: str, wanted: Annotated[LinkParameters, Query()],
     with node_of(request).database.transaction() as connection:
         made_at = microseconds(links.now(connection))
         made = Link(_known(connection, urn), int(time.time()) + wanted.days * _DAY, made_at)
-        place = f"/diagnostics/{sign(secrets.shared(connection, SECRET), made)}"
+        place = f"/diagnostics/{sign(secrets.shared(connection, links.SECRET), made)}"
     document = {
         "url": place,
         "organization": made.organization,
@@ -82,7 +82,7 @@ def by_link(request: Request, token: Annotated[str, Path(max_length=2000)], _cal
     """The diagnostics that a link is for."""
     node = node_of(request)
     with node.database.transaction() as connection:
-        allowed = read(secrets.shared(connection, SECRET), token)
+        allowed = read(secrets.shared(connection, links.SECRET), token)
         if allowed.is_revoked(links.revoked_at(connection, allowed.organization)):
             raise revoked()
     with node.reading() as connection:

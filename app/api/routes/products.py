@@ -68,6 +68,7 @@ def product(request: Request, urn: str, caller: Reader, received: _Received = Fa
     if group is not None:
         document["isVariantOf"] = group
     document["cmp:provenance"] = source and provenance_document(source, found.organization, caller)
+    document.pop("cmp:received", None)  # a publisher's own member of that name is in the item
     if received or is_page(request, "product"):
         document["cmp:received"] = found.received.decode("utf-8", "replace")
     return answer(request, document, page="product", context=SCHEMA_ORG)

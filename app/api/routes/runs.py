@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.api import cursors
 from app.api.authentication import Admin, Caller, Reader
+from app.api.documents import file_name
 from app.api.negotiation import answer
 from app.api.node import node_of
 from app.api.openapi import NEEDS_ADMIN, answers
@@ -58,7 +59,7 @@ def runs(request: Request, wanted: Annotated[RunParameters, Query()], caller: Re
 
 
 @router.get("/runs/{run}", responses=answers(WholeRunShape))
-def run(request: Request, run: UUID, _caller: Reader) -> Response:
+def run(request: Request, run: UUID, caller: Reader) -> Response:
     """An ingestion of one organization: what each step did, how long it took, and what went wrong."""
     with node_of(request).reading() as connection:
         found = ledger.find(connection, run)
@@ -66,6 +67,8 @@ def run(request: Request, run: UUID, _caller: Reader) -> Response:
             raise Problem(404, "no-such-run", "There is no run of this id")
         releasable = ledger.held_publication(connection, run) is not None
         progress = run_progress.of_run(connection, found)
+    for shard in progress.get("shards", ()) if not caller.is_admin else ():
+        shard["shard"] = file_name(shard["shard"])
     return answer(request, {**ledger.as_report(found), "releasable": releasable, "progress": progress}, page="run")
 
 

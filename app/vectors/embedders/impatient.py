@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from app.vectors.embedders.base import Embedded, Embedder, EmbedderIdentity, EmbeddingUnavailableError
 
@@ -44,16 +44,26 @@ class Breaker:
             self._again_at = now + self._pause
 
 
-class ImpatientEmbedder:
-    """Asks another, while the breaker lets it: so a query waits for a service once, however often it asks."""
+class Service(Embedder, Protocol):
+    """An embedder that may have to ask for its identity."""
 
-    def __init__(self, embedder: Embedder, breaker: Breaker) -> None:
+    @property
+    def known_identity(self) -> EmbedderIdentity | None:
+        """None when it has to."""
+        ...
+
+
+class ImpatientEmbedder:
+    """Asks a service, while the breaker lets it: so a query waits for it once, however often it asks. What is known
+    without asking says nothing of the service, and is told in any case."""
+
+    def __init__(self, embedder: Service, breaker: Breaker) -> None:
         self._embedder = embedder
         self._breaker = breaker
 
     @property
     def identity(self) -> EmbedderIdentity:
-        return self._breaker.ask(lambda: self._embedder.identity)
+        return self._embedder.known_identity or self._breaker.ask(lambda: self._embedder.identity)
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         return self._breaker.ask(lambda: self._embedder.embed(texts))

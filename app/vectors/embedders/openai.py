@@ -60,11 +60,19 @@ class OpenAIEmbedder:
 
     @property
     def identity(self) -> EmbedderIdentity:
-        """See `Embedder`. The base URL is no part of it: wherever the model is served, its vectors are the same."""
+        return self._identity(self._known(self._given_time()))
+
+    @property
+    def known_identity(self) -> EmbedderIdentity | None:
+        """The same where the service need not be asked for it."""
+        probed = self._probed
+        return None if probed is None or time.monotonic() >= probed.until else self._identity(probed)
+
+    def _identity(self, known: "_Known") -> EmbedderIdentity:
         return EmbedderIdentity(
             provider="openai",
             model=self._endpoint.model,
-            weights=fingerprint(self._known(self._given_time()).vector),
+            weights=fingerprint(known.vector),
             variant="fp32",
             dimensions=self._endpoint.dimensions,
             max_tokens=None,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.vectors.embedders import Embedded, EmbeddingUnavailableError
+from app.vectors.embedders import Embedded, EmbedderIdentity, EmbeddingUnavailableError
 from app.vectors.embedders.impatient import Breaker, ImpatientEmbedder
 from tests.support.embedders import HashEmbedder
 from tests.support.services import until
@@ -16,6 +16,7 @@ class Failing(HashEmbedder):
 
     fails = True
     tries = 0
+    known_identity: EmbedderIdentity | None = None
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         self.tries += 1
@@ -50,6 +51,17 @@ def test_it_is_asked_again_and_believed_when_it_answers() -> None:
 
     until(answers)
     assert impatient.identity == service.identity
+
+
+def test_what_is_known_of_it_is_told_and_says_nothing_of_it() -> None:
+    service = Failing()
+    impatient = ImpatientEmbedder(service, Breaker(3600))
+    with pytest.raises(EmbeddingUnavailableError, match="away"):
+        impatient.embed(["one"])
+    service.known_identity = service.identity
+    assert impatient.identity == service.identity
+    with pytest.raises(EmbeddingUnavailableError, match="a moment ago"):
+        impatient.embed(["two"])
 
 
 def test_one_asks_again_and_the_others_go_on_without() -> None:
