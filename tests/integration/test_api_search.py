@@ -110,7 +110,13 @@ def test_a_page_keeps_its_filters(shop: Api) -> None:
 
 def test_a_forged_page_token_is_refused(shop: Api) -> None:
     token = shop.get("/products", params={"q": "lamp", "limit": 5}).json()["nextPageToken"]
-    forged = [token[:-2] + ("AA" if token[-2:] != "AA" else "BB"), "A" + token[1:], token[:40], "%%%", "ü"]
+    forged = [
+        token[:-2] + ("AA" if token[-2:] != "AA" else "BB"),
+        ("B" if token[0] == "A" else "A") + token[1:],
+        token[:40],
+        "%%%",
+        "ü",
+    ]
     for each in forged:
         problem = shop.problem(422, "GET", "/products", params={"pageToken": each})
         assert problem["errors"][0]["parameter"] == "pageToken"
