@@ -1,5 +1,7 @@
 """Those who started something and wait for what `.get()` returns: what they were told, and when Redis lost answers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,9 +39,12 @@ class Callers:
         """Whoever has no answer yet; nobody while Redis is away."""
         self.answers |= self._asked([each for each in self.accepted if each not in self.answers])
 
-    def lose(self) -> None:
-        """Redis is about to lose all it holds; who waits has heard by then."""
+    @contextmanager
+    def losing(self) -> Iterator[None]:
+        """Within the block Redis loses all it holds. Who waits has heard before; what is put there meanwhile may be
+        lost too."""
         self.ask()
+        yield
         self.losses.append(datetime.now(UTC))
 
     def lost_since(self, time: datetime) -> bool:

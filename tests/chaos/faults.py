@@ -104,15 +104,14 @@ def _stop_child(chaos: Chaos, random: Random) -> bool:
 
 
 def _flush_redis(chaos: Chaos, random: Random) -> bool:
-    chaos.callers.lose()
-    with redis.Redis(port=chaos.machine.redis.port, socket_timeout=5) as client:
+    with chaos.callers.losing(), redis.Redis(port=chaos.machine.redis.port, socket_timeout=5) as client:
         client.flushall()
     return True
 
 
 def _restart_redis(chaos: Chaos, random: Random) -> bool:
-    chaos.callers.lose()
-    chaos.machine.redis.kill()
+    with chaos.callers.losing():
+        chaos.machine.redis.kill()
     if random.random() < 0.5:
         chaos.start(random)
     time.sleep(random.uniform(0.0, 1.0))
