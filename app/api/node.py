@@ -62,8 +62,8 @@ class ApiNode:
         if not traffic.is_counted():
             return
         try:
-            with self.database.transaction() as connection:
-                traffic.count(connection)
+            with traffic.counting(self.database):
+                pass
         except (DiscoveryNodeError, SQLAlchemyError) as error:
             log.warning("traffic was not counted yet", error=str(error).partition("\n")[0])
 

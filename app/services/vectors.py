@@ -266,10 +266,9 @@ def _acknowledge(
     entries: Sequence[Entry],
     finish: Callable[[Connection, int], None] | None = None,
 ) -> int:
-    with database.transaction() as connection:
+    with traffic.counting(database) as connection:
         hold(connection, generation)
         indexed = generation.index.acknowledge(connection, entries)
-        traffic.count(connection)
         if finish is not None:
             finish(connection, indexed)
     return indexed
@@ -308,10 +307,9 @@ def _take_out(database: Database, generation: Generation, organization_ids: Sequ
         if not vanished:
             return taken
         index.erase(vanished)
-        with database.transaction() as connection:
+        with traffic.counting(database) as connection:
             hold(connection, generation)
             taken += index.forget(connection, vanished)
-            traffic.count(connection)
 
 
 def _count_live(connection: Connection, organization_ids: Sequence[int] | None) -> int:

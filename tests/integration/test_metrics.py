@@ -8,9 +8,11 @@ from sqlalchemy import text
 
 from app.db.session import LiveDatabase
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import messages, metrics
+from app.services import messages, metrics, traffic
 from app.services.messages import Wanted
 from app.services.metrics import Outcomes, Pending
+from app.services.pieces import PieceLostError
+from app.vectors.indexes.traffic import Counters
 from tests.support.embedders import HashEmbedder, factory, forget_generations
 from tests.support.feeds import ORGANIZATION, FeedFolder, product
 from tests.support.nodes import Node
@@ -74,3 +76,14 @@ def test_what_the_ledger_tells_now(node: Node, folder: FeedFolder, database: Liv
     assert 0 <= now.feed_ages[ORGANIZATION] < 60
     assert outcomes == Outcomes(failed=0, held=1)
     assert ("runs", {"ingestor": "acme", "status": "held"}) in [each[:2] for each in now.counters]
+
+
+def test_traffic_of_a_transaction_that_fails_is_counted_by_the_next(node: Node) -> None:
+    counters = Counters()
+    counters.add("kept", requests=3)
+    with pytest.raises(PieceLostError), traffic.counting(node.database):
+        raise PieceLostError("taken over")
+    with traffic.counting(node.database):
+        pass
+    query = "SELECT sum(value) FROM counters WHERE name = 'index_requests' AND labels LIKE '%kept%'"
+    assert node.value(query) == 3
