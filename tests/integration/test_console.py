@@ -12,7 +12,7 @@ from app.api.console import session
 from app.ingestors.ingestion import STEPS
 from app.services import keys
 from tests.support.api import Api, api
-from tests.support.console import MARKUP, PAGE, csrf_of, key_of, signed_in
+from tests.support.console import MARKUP, PAGE, csrf_of, key_of
 from tests.support.feeds import ORGANIZATION, FeedFolder, group, product, product_urn, variant
 from tests.support.nodes import Node
 from tests.support.web import Site, WebServer
@@ -38,12 +38,6 @@ def served(node: Node, folder: FeedFolder) -> Iterator[Api]:
     assert node.run(steps=STEPS)["status"] in ("success", "degraded")
     with api(node.database, node.settings) as client:
         yield client
-
-
-@pytest.fixture
-def admin(served: Api) -> Iterator[httpx2.Client]:
-    with signed_in(served) as browser:
-        yield browser
 
 
 def test_public_pages_show_what_their_documents_hold(served: Api) -> None:

@@ -1,7 +1,6 @@
 """A run as it is seen while it is under way, and after it."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +13,7 @@ from app.ingestors import watch
 from app.ingestors.ingestion import STEPS
 from app.ingestors.progress import NoProgress
 from app.services import pieces, run_progress, runs, starts
-from tests.support.api import Api, api
-from tests.support.console import signed_in
+from tests.support.api import Api
 from tests.support.feeds import FeedFolder, Publication, Shard, product, product_urn
 from tests.support.nodes import Node
 from tests.support.services import until
@@ -25,18 +23,6 @@ from tests.support.web import Exchange, Site, WebServer
 @pytest.fixture(autouse=True)
 def _attentive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "INTERVAL", 0.05)
-
-
-@pytest.fixture
-def served(node: Node) -> Iterator[Api]:
-    with api(node.database, node.settings) as client:
-        yield client
-
-
-@pytest.fixture
-def admin(served: Api) -> Iterator[httpx2.Client]:
-    with signed_in(served) as browser:
-        yield browser
 
 
 @dataclass

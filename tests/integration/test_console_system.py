@@ -10,23 +10,10 @@ from app.ingestors.cron import following
 from app.ingestors.ingestion import STEPS
 from app.services import schedules
 from app.services.schedules import Planned
-from tests.support.api import Api, api
-from tests.support.console import signed_in
+from tests.support.api import Api
 from tests.support.embedders import forget_generations
 from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, product
 from tests.support.nodes import Node
-
-
-@pytest.fixture
-def served(node: Node) -> Iterator[Api]:
-    with api(node.database, node.settings) as client:
-        yield client
-
-
-@pytest.fixture
-def admin(served: Api) -> Iterator[httpx2.Client]:
-    with signed_in(served) as browser:
-        yield browser
 
 
 @pytest.fixture
