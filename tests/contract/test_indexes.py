@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from app.ingestors.handlers.vector import VectorHandler
-from app.services import generations, index_state, retired, traffic, vectors
+from app.services import counters, generations, index_state, retired, vectors
 from app.services.generations import live_generation, open_generation
 from app.services.pieces import Piece, PieceLostError
 from app.services.vectors import VectorReport
@@ -94,12 +94,12 @@ def test_a_step_that_dies_before_the_acknowledgement_loses_one_batch(shop, backe
     shop.publish([product(key) for key in range(10)], [], index=False)
     acknowledged = []
 
-    def dying(connection):
+    def dying(connection, amounts):
         acknowledged.append(connection)
         if len(acknowledged) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(traffic, "count", dying)
+    monkeypatch.setattr(counters, "add", dying)
     with pytest.raises(KeyboardInterrupt):
         shop.vectors.run()
 
@@ -111,11 +111,11 @@ def test_a_step_that_dies_before_the_acknowledgement_loses_one_batch(shop, backe
 def test_a_product_that_was_sent_and_deleted_before_the_acknowledgement_is_taken_out(shop, monkeypatch):
     shop.publish([product(1), product(2)], [], index=False)
 
-    def dying(connection):
+    def dying(connection, amounts):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(traffic, "count", dying)
+        patch.setattr(counters, "add", dying)
         with pytest.raises(KeyboardInterrupt):
             shop.vectors.run()
     shop.publish([product(2)], [])
