@@ -68,7 +68,13 @@ class Product(Base):
             "group_id",
             postgresql_where=text("group_id IS NOT NULL AND deleted_at IS NULL"),
         ),
-        # What search looks identifiers up by, and filters by.
+        # What search looks groups of products and identifiers up by, and filters by.
+        Index(
+            "ix_products_grouped",
+            "id",
+            postgresql_include=["group_id"],
+            postgresql_where=text("group_id IS NOT NULL"),
+        ),
         Index("ix_products_sku_key", text("translate(lower(sku COLLATE \"C\"), ' -_./', '')"), postgresql_where=LIVE),
         Index(
             "ix_products_mpn_key",
