@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from app.core.config import Settings
 from app.vectors.embedders.base import (
+    PATIENCE,
     Embedded,
     Embedder,
     EmbedderIdentity,
@@ -15,8 +17,10 @@ from app.vectors.embedders.base import (
 from app.vectors.embedders.hosted import HostedEmbedder
 from app.vectors.embedders.impatient import Breaker, ImpatientEmbedder
 from app.vectors.embedders.local import LocalEmbedder
-from app.vectors.embedders.openai import PATIENCE, OpenAIEmbedder
 from app.vectors.embedders.origin import attempts, made_with
+
+if TYPE_CHECKING:
+    from app.vectors.embedders.openai import OpenAIEmbedder
 
 __all__ = [
     "PATIENCE",
@@ -44,8 +48,10 @@ def _openai(settings: Settings, _variant: Variant | None, patience: float) -> Em
 
 
 @lru_cache(maxsize=8)
-def _shared(settings: Settings, patience: float) -> OpenAIEmbedder:
+def _shared(settings: Settings, patience: float) -> "OpenAIEmbedder":
     """A service is asked what it is once for all variants, and its load is known to all who add to it."""
+    from app.vectors.embedders.openai import OpenAIEmbedder  # loads an HTTP client, which the local model needs none of
+
     return OpenAIEmbedder(settings, patience=patience)
 
 

@@ -11,6 +11,9 @@ from app.core.errors import DiscoveryNodeError
 
 Variant = Literal["int8", "fp32"]
 
+PATIENCE = 300.0
+"""Seconds that a service may take for the texts of one call. What it does not manage by then stays pending."""
+
 
 class EmbeddingError(DiscoveryNodeError):
     """No vector can be computed: the model is missing, or is not the one expected."""

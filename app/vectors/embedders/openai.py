@@ -15,7 +15,7 @@ from app.core.config import Settings
 from app.core.errors import ConfigurationError
 from app.core.logging import in_this_context
 from app.net.door import Policy
-from app.vectors.embedders.base import Embedded, EmbedderIdentity, EmbeddingUnavailableError
+from app.vectors.embedders.base import PATIENCE, Embedded, EmbedderIdentity, EmbeddingUnavailableError
 from app.vectors.embedders.batches import cut
 from app.vectors.embedders.probe import PROBE, fingerprint
 from app.vectors.embedders.service import (
@@ -28,9 +28,6 @@ from app.vectors.embedders.service import (
 )
 
 log = structlog.get_logger()
-
-PATIENCE = 300.0
-"""Seconds that the texts of one call may take. What a service does not manage by then stays pending."""
 
 _BACKOFF = 0.5  # seconds, doubled with each failure
 _KNOWN_SECONDS = 3600.0  # after which the probe is sent again: a service may have changed its model
