@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
-.PHONY: help demo test lint unit screenshots bench chaos relevance lock clean
+.PHONY: help demo test lint collect unit screenshots bench chaos relevance lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -14,7 +14,15 @@ demo: .venv/.run  ## read two sample brands into an embedded PostgreSQL and answ
 	@echo "demo: asking for something to keep coffee hot on a hike"
 	@env -u DATABASE_URL LOG_LEVEL=warning $(BIN)/discovery-node search "something to keep coffee hot on a hike" --limit 5
 
-test: lint unit  ## linters, types, import rules, all tests
+test: .venv/.dev  ## linters, types, import rules, all tests
+	@$(MAKE) --no-print-directory -j 2 lint collect
+	@$(MAKE) --no-print-directory unit
+
+# What Python compiles is kept, else each of the many processes of a run would compile it for itself.
+collect unit: export PYTHONDONTWRITEBYTECODE :=
+
+collect: .venv/.dev
+	@$(BIN)/pytest -q --collect-only >/dev/null
 
 lint: .venv/.dev
 	@echo "test: ruff, mypy, import rules"

@@ -35,6 +35,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 GOOD = shard(EACH)
 MEGABYTE = 1024 * 1024
 BOMB = bytes(80 * MEGABYTE)
+PACKED_BOMB = gzip.compress(BOMB)
 NOISE = random.Random(4).randbytes(3 * MEGABYTE)  # noqa: S311 - only to be hard to pack
 
 # Where a redirect of a shard may try to lead, and what is said of it.
@@ -190,13 +191,13 @@ ANSWERS: dict[str, tuple[Hostile, str]] = {
     "encoding-a-lie": (replies(200, GOOD, content_encoding="gzip"), "damaged"),
     "gzip-cut-off": (replies(200, gzip.compress(GOOD)[:-20], content_encoding="gzip"), "damaged"),
     "gzip-wrong-checksum": (replies(200, gzip.compress(GOOD)[:-8] + bytes(8), content_encoding="gzip"), "damaged"),
-    "gzip-bomb": (replies(200, gzip.compress(BOMB), content_encoding="gzip"), "unpacks to more than"),
+    "gzip-bomb": (replies(200, PACKED_BOMB, content_encoding="gzip"), "unpacks to more than"),
     "deflate-bomb": (replies(200, zlib.compress(BOMB), content_encoding="deflate"), "unpacks to more than"),
     "brotli-bomb": (replies(200, brotli.compress(BOMB, quality=5), content_encoding="br"), "unpacks to more than"),
     "zstd-bomb": (replies(200, zstandard.compress(BOMB), content_encoding="zstd"), "unpacks to more than"),
-    "gzip-file-bomb": (replies(200, gzip.compress(BOMB)), "unpacks to more than"),
+    "gzip-file-bomb": (replies(200, PACKED_BOMB), "unpacks to more than"),
     "zstd-file-bomb": (replies(200, zstandard.compress(BOMB)), "unpacks to more than"),
-    "gzip-in-gzip": (replies(200, gzip.compress(gzip.compress(BOMB)), content_encoding="gzip"), "unpacks to more"),
+    "gzip-in-gzip": (replies(200, gzip.compress(PACKED_BOMB), content_encoding="gzip"), "unpacks to more"),
     "gzip-members": (replies(200, gzip.compress(b"[") + gzip.compress(b"") * 50_000, content_encoding="gzip"), "trunc"),
     "gzip-bomb-of-members": (replies(200, gzip.compress(bytes(MEGABYTE)) * 70, content_encoding="gzip"), "unpacks to"),
     "noise": (replies(200, NOISE), "more than 2000000 bytes"),
@@ -221,7 +222,7 @@ INDEXES: dict[str, tuple[Hostile, str]] = {
     "cut-off": (sends(sized(index()[:50], 5000)), "broke off"),
     "truncated": (replies(200, index()[:-5]), "truncated"),
     "silence": (silence(), "did not answer"),
-    "bomb": (replies(200, gzip.compress(BOMB), content_encoding="gzip"), "unpacks to more than"),
+    "bomb": (replies(200, PACKED_BOMB, content_encoding="gzip"), "unpacks to more than"),
     "nested": (replies(200, b'{"shards":' * 100_000), "nested"),
     "of-another": (replies(200, index(orgid=OTHER_ORGANIZATION)), "feed of|that of " + OTHER_ORGANIZATION),
     "many-shards": (replies(200, index(shards=[f"{n}.json" for n in range(60)])), "MAX_SHARDS_PER_FEED"),
@@ -237,7 +238,7 @@ REGISTRIES: dict[str, tuple[Hostile, str]] = {
     "missing": (replies(404), "HTTP 404"),
     "server-error": (replies(500), "HTTP 500"),
     "redirect-to-trap": (redirects("http://127.0.0.1:{trap}/"), "is loopback"),
-    "bomb": (replies(200, gzip.compress(BOMB), content_encoding="gzip"), "unpacks to more than"),
+    "bomb": (replies(200, PACKED_BOMB, content_encoding="gzip"), "unpacks to more than"),
 }
 
 

@@ -1,9 +1,8 @@
 """What a hostile or broken FTP server, or store of objects, may do, by name."""
 
-import gzip
 from collections.abc import Mapping
 
-from tests.hostile.attacks import BOMB, GOOD, WEB, changes_meanwhile, chunked, sized
+from tests.hostile.attacks import GOOD, PACKED_BOMB, WEB, changes_meanwhile, chunked, sized
 from tests.hostile.brand import (
     EACH,
     INDEX,
@@ -67,7 +66,7 @@ TRANSFERS: dict[str, tuple[Mapping[str, Act], str]] = {
     "reply-slow": ({TRANSFER: says_forever(b"1", pause=0.05)}, "did not answer"),
     "reply-twice": ({TRANSFER: delivers(GOOD, then="150 it comes\r\n150 it comes")}, "does not speak FTP"),
     "error-page": (publishes(SECOND, b"<!DOCTYPE html><title>Sorry</title>"), "page of HTML"),
-    "bomb": (publishes(SECOND, gzip.compress(BOMB)), "unpacks to more than"),
+    "bomb": (publishes(SECOND, PACKED_BOMB), "unpacks to more than"),
     "lists-another-server": (publishes(INDEX, index(shards=["a.json", "ftp://127.0.0.2/b.json"])), "another origin"),
     "lists-http": (publishes(INDEX, index(shards=["a.json", "http://127.0.0.1/b.json"])), "scheme 'http'"),
     "lists-a-file": (publishes(INDEX, index(shards=["a.json", "file:///etc/passwd"])), "scheme 'file'"),
@@ -142,7 +141,7 @@ OBJECTS: dict[str, tuple[Hostile, str]] = {
     ),
     "headers-odd": (replies(200, OTHER, last_modified="soon", x_amz_missing_meta="9" * 5000), "not S3's"),
     "encoding-unknown": (replies(200, OTHER, content_encoding="br"), "Content-Encoding 'br'"),
-    "bomb": (replies(200, gzip.compress(BOMB)), "unpacks to more than"),
+    "bomb": (replies(200, PACKED_BOMB), "unpacks to more than"),
 }  # fmt: skip
 
 LISTED = {
