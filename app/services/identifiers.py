@@ -11,6 +11,7 @@ from app.services.scope import Scope
 MAX_TOKENS = 20
 """Of a longer query the first are looked at."""
 
+_MOST = 1000  # products with one identifier that are looked at
 _SPAN = 4  # tokens that make one identifier, at most
 _MIN_KEY = 5  # characters of one that stands among other words
 _MIN_DIGITS = 6  # of one that is all digits
@@ -37,15 +38,18 @@ def identified(connection: Connection, scope: Scope, query: str, limit: int) -> 
     keys, gtins = keys_in(query), gtins_in(query)
     if not keys and not gtins:
         return []
-    # Gathered first: for the sake of the order, the planner would rather look through all products than into indexes.
+    # Gathered first, and then filtered one by one: the planner takes them for many, and would rather look through all
+    # products for the sake of the order, or through all offers for that of the filters.
     statement = f"""
-        WITH found AS MATERIALIZED (
-            SELECT p.id, p.sku, p.mpn, p.gtins FROM products p
+        WITH bearing AS MATERIALIZED (
+            SELECT p.id FROM products p
             WHERE ({_KEY.format("sku")} = ANY(CAST(:keys AS text[]))
                 OR {_KEY.format("mpn")} = ANY(CAST(:keys AS text[]))
-                OR p.gtins && CAST(:gtins AS text[])) AND {scope.products}
-        )
-        SELECT * FROM found ORDER BY id LIMIT :limit
+                OR p.gtins && CAST(:gtins AS text[])) AND p.deleted_at IS NULL
+        ),
+        few AS MATERIALIZED (SELECT id FROM bearing ORDER BY id LIMIT {_MOST})
+        SELECT p.id, p.sku, p.mpn, p.gtins FROM few JOIN products p ON p.id = few.id
+        WHERE {scope.products} ORDER BY p.id LIMIT :limit
         """  # noqa: S608 - this package's own fragments
     parameters = {**scope.parameters, "keys": keys, "gtins": gtins, "limit": limit}
     found = [_identified(row, keys, gtins) for row in connection.execute(text(statement), parameters)]
