@@ -103,7 +103,7 @@ _TABLE = (
     ("wrong-type", _W, _ITEM, "An optional field has the wrong type and was dropped.", "Correct the field the message names."),
     ("suspicious-text", _W, _ITEM, "A text reads like an instruction to a language model, not like words about a product; it is kept and shown as it is.", "Describe the product. If the words are about it, nothing has to be done."),
     ("text-cut", _W, _ITEM, "A text is too long and was cut.", "Shorten the field the message names."),
-    ("text-cleaned", _W, _ITEM, "Control characters, bidi controls or lone surrogates were removed from a text.", "Export plain UTF-8 text."),
+    ("text-cleaned", _W, _ITEM, "Control characters, bidi controls or lone surrogates were removed from a text, or unseen ones from an identifier.", "Export plain UTF-8 text."),
     ("invalid-utf8", _W, _ITEM, "The item holds bytes that are not UTF-8; they were replaced.", "Export UTF-8."),
     ("item-repaired", _W, _ITEM, "The item was almost JSON and was repaired before reading.", "Write strict JSON: no bare NaN or Infinity, no raw control characters, no half surrogate pairs."),
     ("url-not-absolute", _W, _ITEM, "A URL is relative; it is kept as it is.", "Write absolute URLs."),

@@ -6,7 +6,8 @@ from app.cmp.brands import ItemContext
 from app.cmp.fields import Fields, cut_key_text, describe, listed, plain_text, text_field
 from app.cmp.issues import Issue
 from app.cmp.limits import MAX_GROUP_ID_BYTES, MAX_GTINS, MAX_NAME, MAX_SKU_BYTES
-from app.cmp.urns import fits, group_urn, is_urn
+from app.cmp.text import without_unseen
+from app.cmp.urns import fits, group_urn, is_url, is_urn
 
 _GTINS = ("gtin", "gtin8", "gtin12", "gtin13", "gtin14")
 _GTIN_LENGTHS = (8, 12, 13, 14)
@@ -40,7 +41,7 @@ def read_id(value: object, context: ItemContext, issues: list[Issue]) -> str | N
         found = describe(value)
         issues.append(Issue("wrong-type", f"`@id` should be text, not {found}.", "@id", found))
         return None
-    urn = plain_text(value, "@id", issues)
+    urn = _identifier(value, "@id", issues)
     if not fits(urn):
         raise UnusableItemError("urn-too-long", f"`@id` has {len(urn)} characters.", "@id", urn[:400])
     if not is_urn(urn):
@@ -52,10 +53,20 @@ def read_id(value: object, context: ItemContext, issues: list[Issue]) -> str | N
 
 
 def _other_id(text: str, issues: list[Issue]) -> str | None:
-    if "://" not in text:
+    if not is_url(text):
         return None
     issues.append(Issue("id-not-urn", "`@id` is not a URN.", "@id", text))
     return text
+
+
+def _identifier(value: str, path: str, issues: list[Issue]) -> str:
+    """The text, without what nobody sees in it."""
+    text = plain_text(value, path, issues)
+    seen = without_unseen(text)
+    if seen != text:
+        found = f"`{path}` held characters that nobody sees, which were removed."
+        issues.append(Issue("text-cleaned", found, path, value[:400]))
+    return seen
 
 
 def read_key(value: object, path: str, issues: list[Issue]) -> str | None:
@@ -110,12 +121,12 @@ def read_group_reference(fields: Fields, context: ItemContext, issues: list[Issu
 
 
 def _group(key: object, path: str, context: ItemContext, issues: list[Issue]) -> str | None:
-    group = plain_text(key, path, issues) if isinstance(key, str) else _number(key)
+    group = _identifier(key, path, issues) if isinstance(key, str) else _number(key)
     if not group:
         found = f"`{path}` names no group: {describe(key)}."
         issues.append(Issue("reference-unusable", found, path, describe(key)))
         return None
-    if not is_urn(group) and "://" not in group:
+    if not is_urn(group) and not is_url(group):
         issues.append(Issue("group-urn-derived", f"The group {group!r} has no URN.", path, group[:400]))
         return group_urn(context.organization_urn, group)
     if fits(group):

@@ -6,6 +6,9 @@ from hashlib import sha256
 _INVISIBLE = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff"
 _HOSTILE = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff{_INVISIBLE}]")
 _RETURN = re.compile("\r\n?")
+# What `clean` leaves since people need it, and what can carry words that no person reads: zero-width characters, and
+# the tag characters, a second alphabet that is never shown.
+_UNSEEN = re.compile("[\u00ad\u200b\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e0fff]")
 
 
 def is_hostile(text: str) -> bool:
@@ -21,6 +24,11 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return _RETURN.sub("\n", _HOSTILE.sub("", text))
+
+
+def without_unseen(text: str) -> str:
+    """Remove characters that nobody sees but a model reads, and that make two identifiers of what looks like one."""
+    return text if text.isprintable() else _UNSEEN.sub("", text)
 
 
 def cut_bytes(text: str, limit: int) -> str:

@@ -62,7 +62,16 @@ def is_uuid(text: str) -> bool:
 
 
 def is_urn(text: str) -> bool:
-    return text[:4].lower() == "urn:" and len(text) > 4
+    return text[:4].lower() == "urn:" and len(text) > 4 and not _has_markup(text)
+
+
+def is_url(text: str) -> bool:
+    return "://" in text and not _has_markup(text)
+
+
+def _has_markup(text: str) -> bool:
+    """Whether it holds what no URN and no URL may (RFC 3986): such text is not handed on as an identifier."""
+    return "<" in text or ">" in text
 
 
 def fits(urn: str) -> bool:

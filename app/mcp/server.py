@@ -17,6 +17,7 @@ from app.mcp import answers
 from app.mcp.answers import CategoriesAnswer, Category, ComparisonAnswer, Product, SearchAnswer
 from app.mcp.reading import Catalogue
 from app.mcp.searches import MAX_LIMIT, MAX_QUERY, Search, named
+from app.mcp.strict import StrictServer
 from app.mcp.text import plain
 from app.services import browse, products
 from app.services.comparison import compare
@@ -36,7 +37,7 @@ _Urn = Annotated[str, Field(max_length=MAX_NAME, description="A product's URN, a
 
 def create_server(catalogue: Catalogue) -> MCPServer[Any]:
     """The server; it has no state of its own, so that any process can answer any request."""
-    server: MCPServer[Any] = MCPServer(
+    server = StrictServer(
         "discovery-node", title="Discovery node", version=version("discovery-node"), instructions=_INSTRUCTIONS.strip()
     )
     _add_tools(server, catalogue)
@@ -161,10 +162,13 @@ def _filter(given: dict[str, Any]) -> Filter:
     if unknown := sorted(set(given) - set(Filter.model_fields)):
         raise ToolError(f"There is no filter {plain(unknown[0], 50)!r}. There are: {', '.join(Filter.model_fields)}.")
     try:
-        return Filter.model_validate(given)
+        parsed = Filter.model_validate(given)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
         raise ToolError(f"The filter {'.'.join(map(str, wrong['loc']))} is wrong: {wrong['msg']}.") from error
+    if parsed.min_price is not None and parsed.max_price is not None and parsed.min_price > parsed.max_price:
+        raise ToolError("The filter min_price is greater than max_price.")
+    return parsed
 
 
 def _told(answer: BaseModel) -> CallToolResult:

@@ -1,13 +1,9 @@
 """Text from feeds as a model may be given it: data, without markup and without what nobody sees."""
 
-import re
 from html.parser import HTMLParser
 
-from app.cmp.text import clean, shorten
+from app.cmp.text import clean, shorten, without_unseen
 
-# What `clean` leaves since people need it, and what can carry words that no person reads: zero-width characters, and
-# the tag characters, a second alphabet that is never shown.
-_UNSEEN = re.compile("[\u00ad\u200b\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e0fff]")
 _UNREAD = frozenset({"script", "style", "template", "noscript"})
 
 
@@ -39,4 +35,4 @@ def plain(text: str, limit: int) -> str:
         parser.feed(text[: limit * 8])
         parser.close()
         text = "".join(parser.words)
-    return shorten(" ".join(_UNSEEN.sub("", clean(text)).split()), limit)
+    return shorten(" ".join(without_unseen(clean(text)).split()), limit)

@@ -142,8 +142,12 @@ def test_categories_and_the_node_are_told(served: Api) -> None:
     [
         ("search_products", {"query": "lamp", "filters": {"colour": "red"}}, "There are: brand, category, min_price"),
         ("search_products", {"query": "lamp", "filters": {"currency": "gold"}}, "filter currency is wrong"),
-        ("search_products", {"query": "lamp", "limit": 0}, "limit"),
-        ("search_products", {"query": "x" * 1001}, "query"),
+        ("search_products", {"filters": {"min_price": 9, "max_price": 1}, "query": ""}, "min_price is greater than"),
+        ("search_products", {"query": "lamp", "max_price": 1}, "What filters goes into `filters`: brand, category"),
+        ("search_products", {"query": "lamp", "page": 2}, "no argument 'page'. There are: query, filters, limit."),
+        ("search_products", {"query": "lamp", "limit": 0}, "The argument limit is wrong: Input should be greater"),
+        ("search_products", {"query": "x" * 1001}, "The argument query is wrong"),
+        ("get_product", {}, "The argument skuUrn is wrong: Field required."),
         ("get_product", {"skuUrn": "urn:cmp:sku:none"}, "Take one from search_products"),
         ("get_product", {"skuUrn": "urn:\x00"}, "Take one from search_products"),
         ("compare_products", {"skuA": product_urn(1), "skuB": "none"}, "'none'"),
@@ -153,6 +157,28 @@ def test_an_error_says_what_to_do(served: Api, tool: str, arguments: dict[str, A
     answer = call(served, tool, **arguments)
     assert answer.is_error
     assert told in answer.content[0].text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "arguments", "told"),
+    [
+        ("compare_three", {}, "no prompt 'compare_three'. There are: get_product, compare_two, build_shopping_list."),
+        ("compare_two", {"skuA": "urn:a"}, "needs the argument skuB"),
+        ("get_product", {"skuUrn": "urn:a", "colour": "red"}, "no argument 'colour'. There are: skuUrn."),
+    ],
+)
+def test_a_prompt_says_what_it_needs(served: Api, prompt: str, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(BaseExceptionGroup) as error:
+        ask(served, ("get_prompt", {"name": prompt, "arguments": arguments}))
+    (refusal,) = _leaves(error.value)
+    assert isinstance(refusal, MCPError)
+    assert told in str(refusal)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
 
 
 def test_a_catalogue_that_is_away_is_told_so_and_nothing_else(served: Api, shared_url: str) -> None:
