@@ -152,7 +152,7 @@ def product(found: ProductDocument, group: dict[str, Any] | None) -> Product:
     return Product(
         urn=found.urn,
         organization=found.organization,
-        name=plain(str(found.document.get("name", "")), NAME),
+        name=plain(found.document["name"], NAME),
         properties={plain(row.name, NAME): plain(row.values[0] or "", DESCRIPTION) for row in rows},
         offers=[_offer(offer) for offer in found.document["offers"][:_MOST_OFFERS]],
         variants=[_variant(each) for each in (group or {}).get("hasVariant", [])[:_MOST_VARIANTS]],

@@ -39,7 +39,7 @@ def compare(products: Sequence[ProductDocument]) -> Comparison:
     described = [_described(document) for document in documents]
     names = dict.fromkeys(name for each in described for name in each)
     rows = [ComparisonRow(name, [each.get(name) for each in described]) for name in names][:_MOST_ROWS]
-    titles = [shorten(str(document.get("name")), _LONGEST) for document in documents]
+    titles = [shorten(document["name"], _LONGEST) for document in documents]
     return Comparison(titles, rows, _summary(titles, documents, rows))
 
 

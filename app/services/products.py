@@ -31,9 +31,10 @@ class ProductDeletedError(DiscoveryNodeError):
 
 @dataclass(frozen=True)
 class ProductDocument:
-    """JSON-LD as received from `organization`, a URN, whose product it is. Only its `offers` are the catalogue's: each
-    with its seller and its price as a Decimal, the organization's own first, then those of further sellers. `received`
-    are the item's own bytes."""
+    """JSON-LD as received from `organization`, a URN, whose product it is. The catalogue's are only its `@id`, which
+    publishers leave out, its `name`, which they write in many ways, and its `offers`: each with its seller and its
+    price as a Decimal, the organization's own first, then those of further sellers. `received` are the item's own
+    bytes."""
 
     id: int
     urn: str
@@ -55,7 +56,7 @@ def get_all(connection: Connection, urns: Sequence[str]) -> dict[str, ProductDoc
     """The products with these URNs that anybody ever offered, in this order, each as `get` has it."""
     rows = connection.execute(
         text("""
-            SELECT p.urn, p.id, p.deleted_at, p.group_id, g.urn AS organization, g.name AS organization_name
+            SELECT p.urn, p.id, p.name, p.deleted_at, p.group_id, g.urn AS organization, g.name AS organization_name
             FROM products p JOIN organizations g ON g.id = p.organization_id
             WHERE p.urn = ANY(CAST(:urns AS text[])) ORDER BY p.created_at, p.id
             """),
@@ -71,8 +72,9 @@ def get_all(connection: Connection, urns: Sequence[str]) -> dict[str, ProductDoc
     found = {}
     for urn, each in sellers.items():
         owner = each[0]
-        document = decode_item(received[owner.id])
-        document["offers"] = _told(each, offers, _published(document.get("offers")))
+        published = decode_item(received[owner.id])
+        told = _told(each, offers, _published(published.get("offers")))
+        document = {**published, "@id": urn, "name": owner.name, "offers": told}
         found[urn] = ProductDocument(owner.id, urn, owner.organization, document, received[owner.id], owner.group_id)
     return found
 

@@ -33,6 +33,7 @@ def served(node: Node, folder: FeedFolder) -> Iterator[Api]:
                     additionalProperty=[{"@type": "PropertyValue", "name": MARKUP, "value": MARKUP}]),
             product(3, image="http://127.0.0.1:1/none.png"), {"@type": "Product", "name": MARKUP, "offers": MARKUP},
             group(1), variant(4, 1), variant(5, 1),
+            product("bare", id=..., isVariantOf=None), product(6, isVariantOf={"@type": "ProductGroup"}),
         ]
     )  # fmt: skip
     assert node.run(steps=STEPS)["status"] in ("success", "degraded")
@@ -57,6 +58,17 @@ def test_public_pages_show_what_their_documents_hold(served: Api) -> None:
     assert "Desk lamp" in served.get("/products?q=desk+lamp", headers=PAGE).text
     assert product_urn(5) in served.get(f"/products/{product_urn(4)}", headers=PAGE).text.replace("%3A", ":")
     assert served.get("/", headers=PAGE).headers["location"] == "/products"
+
+
+def test_a_product_that_names_neither_itself_nor_a_group_has_a_page(served: Api) -> None:
+    urns = {each["name"]: each["@id"] for each in served.get("/products", params={"q": "lamp"}).json()["products"]}
+    for name in ("Lamp bare", "Lamp 6"):
+        place = f"/products/{urns[name]}"
+        assert served.get(place).json()["@id"] == urns[name]
+        page = served.get(place, headers=PAGE)
+        assert page.status_code == 200, name
+        assert f"<code>{urns[name]}</code>" in page.text
+        assert "Variants" not in page.text
 
 
 def test_a_problem_is_a_page_too(served: Api) -> None:

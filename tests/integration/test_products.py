@@ -55,6 +55,19 @@ def test_the_document_is_as_received_with_the_offers_of_the_catalogue(node, publ
     ]
 
 
+def test_a_document_has_the_urn_and_the_name_that_the_catalogue_has(node, publish):
+    """Whatever its publisher wrote there; what was received stays as it is."""
+    odd = [product(2, id=5), product(3, id=f"  {product_urn(3)} "), product(4, name={"@value": "Lamp 4"})]
+    publish(first=[product(1, id=...), *odd])
+    names = {row["urn"]: row["name"] for row in node.rows("SELECT urn, name FROM products")}
+    assert sorted(names.values()) == ["Lamp 1", "Lamp 2", "Lamp 3", "Lamp 4"]
+
+    for urn, name in names.items():
+        found = get(node, urn)
+        assert (found.document["@id"], found.document["name"]) == (urn, name)
+        assert (b'"@id"' in found.received) == (name != "Lamp 1")
+
+
 def test_offers_that_were_refused_are_not_shown(node, publish):
     publish(first=[product(1, offers=[offer(price="dear", shipping="free"), offer(price=7)])])
 

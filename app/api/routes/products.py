@@ -65,6 +65,7 @@ def product(request: Request, urn: str, caller: Reader, received: _Received = Fa
         group = catalogue.variants(connection, found)
         source = provenance.of_product(connection, found.id)
     document: dict[str, Any] = {"@context": SCHEMA_ORG, **found.document}
+    document.pop("isVariantOf", None)  # one that names no group leads nowhere
     if group is not None:
         document["isVariantOf"] = group
     document["cmp:provenance"] = source and provenance_document(source, found.organization, caller)
