@@ -5,7 +5,7 @@ document to HTML; `create_app` is given them by name, and a route says the name 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -73,6 +73,16 @@ def is_page(request: Request, name: str) -> bool:
     return render is not None and chosen(request.headers.get("accept"), [LD_JSON, JSON, HTML]) == HTML
 
 
+def negotiated(request: Request, page: str | None = None, writers: Iterable[str] = ()) -> str:
+    """The media type that a document is answered in, which can be had in those of `writers` too and, with a name, as
+    that page. Raises `NotAcceptable`; routes that change something ask before they do."""
+    offered = [LD_JSON, JSON, *writers, *([HTML] if page_named(request, page) else [])]
+    media_type = chosen(request.headers.get("accept"), offered)
+    if media_type is None:
+        raise NotAcceptable(offered)
+    return media_type
+
+
 def answer(
     request: Request,
     document: Any,
@@ -86,10 +96,7 @@ def answer(
     """The document as the client wants it: 304 without a body when it has it already. `writers` are forms of its own
     that it can be had in. Raises `NotAcceptable`."""
     render = page_named(request, page)
-    offered = [LD_JSON, JSON, *(writers or {}), *([HTML] if render else [])]
-    media_type = chosen(request.headers.get("accept"), offered)
-    if media_type is None:
-        raise NotAcceptable(offered)
+    media_type = negotiated(request, page, writers or ())
     headers = dict(headers or {})
     if media_type == HTML and render:
         body = render(request, document).encode()

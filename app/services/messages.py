@@ -79,6 +79,12 @@ _TAKE_IN = text("""
     """)
 
 
+def taker_of(connection: Connection, start_id: UUID) -> UUID:
+    """The start that does the work of one that was asked for: what took it in, if anything did, else itself."""
+    taker = connection.execute(text("SELECT into_id FROM starts WHERE id = :id"), {"id": start_id}).scalar()
+    return taker or start_id
+
+
 def mark_sent(connection: Connection, start_ids: list[UUID]) -> None:
     """Remembers that messages were sent for these starts."""
     connection.execute(text("UPDATE starts SET sent_at = clock_timestamp() WHERE id = ANY(:ids)"), {"ids": start_ids})

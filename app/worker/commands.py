@@ -2,9 +2,14 @@
 
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.core.errors import DiscoveryNodeError
+from app.db.session import is_away
 from app.ingestors.reports import IngestorInfo
+from app.services import messages
 from app.worker.node import node
+from app.worker.tasks.base import StartTask
 from app.worker.tasks.ingest import ingest_all, ingest_released
 
 
@@ -18,20 +23,32 @@ class UnknownIngestorError(DiscoveryNodeError):
 
 
 def start_ingestor(name: str) -> UUID:
-    """Starts an ingestor; returns the id of the start. Raises `UnknownIngestorError`."""
+    """Starts an ingestor; returns the id of the start: of the one that is queued for it already, if there is one.
+    Raises `UnknownIngestorError`."""
     entry = _entry(name)
-    sent = ingest_all.delay(entry["name"], entry["source_type"], entry["registry"], entry["feed_path"])
-    return UUID(sent.id)
+    return _start(ingest_all, entry["name"], entry["source_type"], entry["registry"], entry["feed_path"])
 
 
 def release(ingestor: str, organization: str | None, fingerprint: bytes) -> UUID:
     """Starts the ingestion that lets the organization's held publication through, or without one the retirements that
-    the ingestor's registry was held for; returns the id of the start. Raises `UnknownIngestorError`."""
+    the ingestor's registry was held for; returns the id of the start, as `start_ingestor` does. Raises
+    `UnknownIngestorError`."""
     entry = _entry(ingestor)
-    sent = ingest_released.delay(
-        entry["name"], entry["source_type"], entry["registry"], entry["feed_path"], organization, fingerprint.hex()
-    )
-    return UUID(sent.id)
+    return _start(
+        ingest_released, entry["name"], entry["source_type"], entry["registry"], entry["feed_path"], organization,
+        fingerprint.hex(),
+    )  # fmt: skip
+
+
+def _start(task: StartTask, *arguments: str | None) -> UUID:
+    start_id = UUID(task.delay(*arguments).id)
+    try:
+        with node().database.transaction() as connection:
+            return messages.taker_of(connection, start_id)
+    except (DiscoveryNodeError, SQLAlchemyError) as error:
+        if not is_away(error):
+            raise
+        return start_id  # the worker writes it down
 
 
 def _entry(name: str) -> IngestorInfo:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.api.authentication import Admin, Anybody
 from app.api.links import Link, microseconds, read, revoked, sign
-from app.api.negotiation import answer
+from app.api.negotiation import answer, negotiated
 from app.api.node import node_of
 from app.api.openapi import NEEDS_ADMIN, answers
 from app.api.problems import Problem
@@ -46,6 +46,7 @@ def of_organization(request: Request, urn: str, _caller: Admin) -> Response:
 )  # fmt: skip
 def link(request: Request, urn: str, wanted: Annotated[LinkParameters, Query()], _caller: Admin) -> Response:
     """Make a link by which the brand reads the same without a key."""
+    negotiated(request, "link")
     with node_of(request).database.transaction() as connection:
         made_at = microseconds(links.now(connection))
         made = Link(_known(connection, urn), int(time.time()) + wanted.days * _DAY, made_at)
@@ -63,6 +64,7 @@ def link(request: Request, urn: str, wanted: Annotated[LinkParameters, Query()],
 )  # fmt: skip
 def revoke(request: Request, urn: str, _caller: Admin) -> Response:
     """Revoke the links to an organization's diagnostics that were made so far."""
+    negotiated(request, "revoked")
     with node_of(request).database.transaction() as connection:
         organization = _known(connection, urn)
         links.revoke(connection, organization)
@@ -72,6 +74,7 @@ def revoke(request: Request, urn: str, _caller: Admin) -> Response:
 @router.delete("/diagnostics", responses=answers(RevocationShape), openapi_extra=NEEDS_ADMIN)
 def revoke_all(request: Request, _caller: Admin) -> Response:
     """Revoke all links that were made so far."""
+    negotiated(request)
     with node_of(request).database.transaction() as connection:
         links.revoke(connection, None)
     return answer(request, {"revoked": True})

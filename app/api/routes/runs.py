@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.api import cursors
 from app.api.authentication import Admin, Caller, Reader
 from app.api.documents import file_name
-from app.api.negotiation import answer
+from app.api.negotiation import answer, negotiated
 from app.api.node import node_of
 from app.api.openapi import NEEDS_ADMIN, answers
 from app.api.parameters import Part
@@ -31,6 +31,7 @@ router = APIRouter(tags=["runs"])
 
 _OPERATORS = ("worker", "attempt", "failures", "lost")
 """What of a start is told to those alone who run the node."""
+_STARTED = "started"  # the page
 
 
 class RunParameters(Part):
@@ -77,6 +78,7 @@ def run(request: Request, run: UUID, caller: Reader) -> Response:
 )
 def release(request: Request, run: UUID, _caller: Admin) -> Response:
     """Let the publication through that the run held; another that came after it stays held."""
+    negotiated(request, _STARTED)
     with node_of(request).reading() as connection:
         found = ledger.find(connection, run)
         if found is None:
@@ -104,7 +106,8 @@ def ingestors(request: Request, caller: Reader) -> Response:
     "/ingestors/{name}/runs", status_code=202, responses=answers(StartShape, status=202), openapi_extra=NEEDS_ADMIN
 )
 def start(request: Request, name: str, _caller: Admin) -> Response:
-    """Start an ingestor; a worker does the work."""
+    """Start an ingestor; a worker does the work. One that is queued already is not started twice."""
+    negotiated(request, _STARTED)
     from app.worker import commands
 
     try:
@@ -118,7 +121,7 @@ def start(request: Request, name: str, _caller: Admin) -> Response:
 
 def _started(request: Request, start: UUID) -> Response:
     place = f"/runs?start={start}"
-    return answer(request, {"start": start, "runs": place}, page="started", status=202, headers={"Location": place})
+    return answer(request, {"start": start, "runs": place}, page=_STARTED, status=202, headers={"Location": place})
 
 
 def _before(token: str | None) -> tuple[datetime, UUID] | None:

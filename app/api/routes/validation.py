@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.authentication import Caller, Reader
-from app.api.negotiation import answer
+from app.api.negotiation import answer, negotiated
 from app.api.node import node_of
 from app.api.openapi import answers
 from app.api.problems import Problem, WrongParameter
@@ -82,6 +82,7 @@ def validation_of_form(
 
 def answer_validated(request: Request, caller: Caller, url: str | None, content: bytes) -> Response:
     """What is wrong with a document that was sent, or is at a URL."""
+    negotiated(request, "validation")
     if (url is None) == (not content):
         raise WrongParameter("url", "name a URL, or send a document: the one or the other")
     if not _AT_ONCE.acquire(blocking=False):
