@@ -93,8 +93,8 @@ def answer(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The document as the client wants it: 304 without a body when it has it already. `writers` are forms of its own
-    that it can be had in. Raises `NotAcceptable`."""
+    """The document as the client wants it: 304 without a body when it has it already. `context` is that of a document
+    without one, and `writers` are forms of its own that it can be had in. Raises `NotAcceptable`."""
     render = page_named(request, page)
     media_type = negotiated(request, page, writers or ())
     headers = dict(headers or {})
@@ -103,8 +103,10 @@ def answer(
         headers = {**PAGE_HEADERS, **headers}
     elif writers and media_type in writers:
         body = writers[media_type](document)
+    elif media_type == JSON:
+        body = encoded({name: value for name, value in document.items() if name != "@context"})
     else:
-        body = encoded({"@context": context, **document} if media_type == LD_JSON else document)
+        body = encoded({"@context": context, **document})
     return _conditional(request, body, media_type, status, headers)
 
 

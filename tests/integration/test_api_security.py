@@ -122,6 +122,18 @@ def test_reading_can_be_for_those_with_a_key(database: LiveDatabase, settings: S
         assert client.get("/readyz").status_code == 200
 
 
+def test_a_problem_repeats_what_it_is_about_and_nothing_else(served: Api) -> None:
+    private = "s3cret"
+    for path, parameters in (
+        ("/products", {"q": private * 200}), ("/products", {"filter": private}), ("/products", {"limit": private}),
+        ("/products", {"filter": f'{{"currency": "{private}"}}'}), ("/products", {"currency": private}),
+        ("/products", {"pageToken": private}), ("/runs", {"status": private}), ("/runs", {"organization": private}),
+    ):  # fmt: skip
+        assert private not in str(served.problem(422, "GET", path, params=parameters)), parameters
+    assert private in str(served.problem(422, "GET", "/products", params={private: "1"}))
+    assert served.problem(404, "GET", "/compare", params={"urn": ["urn:a", "urn:b"]})["urns"] == ["urn:a", "urn:b"]
+
+
 # --- limits --------------------------------------------------------------------------------------------------------
 
 

@@ -150,6 +150,11 @@ def test_a_reader_is_no_operator(served: Api) -> None:
         browser.post("/sign-in", data={"key": key_of(served, "read")})
         assert browser.get("/runs").status_code == 401
         assert browser.post("/ingestors/acme/runs", data={}).status_code == 403
+        page = browser.get("/products").text
+        assert 'href="/sign-in"' not in page
+        assert browser.post("/sign-out", data={"csrf": csrf_of(page)}).status_code == 303
+        assert session.COOKIE not in browser.cookies
+        assert 'href="/sign-in"' in browser.get("/products").text
 
 
 def test_a_feed_is_validated_by_upload(served: Api) -> None:
@@ -208,6 +213,19 @@ def _live(page: str) -> list[str]:
     parser = _Elements()
     parser.feed(page)
     return parser.live
+
+
+def test_runs_are_listed_with_state_duration_and_counts(node: Node, served: Api, admin: httpx2.Client) -> None:
+    with node.database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE runs SET finished_at = created_at + interval '61.7 s'")
+    (run,) = served.get("/runs").json()["runs"]
+    page = admin.get("/runs").text
+    heads, (cells,) = (re.findall(r"<th>(.*?)</th>", page), re.findall(r"<tr>\s*(<td>.*?)</tr>", page, re.DOTALL))
+    told = dict(zip(heads, re.findall(r"<td[^>]*>(.*?)</td>", cells), strict=True))
+    assert told["Duration"] == "1 min 2 s"
+    assert run["status"] in told["State"]
+    assert told["New"] == told["Products"] == str(run["feed"]["products"]["inserted"])
+    assert "1 min 2 s" in admin.get(f"/runs/{run['id']}").text
 
 
 def test_a_held_run_lists_what_would_vanish(node: Node, served: Api, folder: FeedFolder, admin: httpx2.Client) -> None:

@@ -29,7 +29,7 @@ def node(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         product(2, name="Reading lamp"),
         product(2, name="Reading light"),
         group(1),
-        variant(4, 1, image="http://pictures.example/4.png"),
+        variant(4, 1, image="http://pictures.example/4.png", **{"@context": {"@vocab": "urn:own:"}}),
         variant(5, 1),
     ]
     folder.publish([], [product(1, name="Desk lamp"), *last], f"[{odd}]".encode())
@@ -97,6 +97,13 @@ def test_an_item_can_be_had_as_received(served: Api, node: Node) -> None:
     assert _pre(page, "received") == published
     shown = json.loads(_pre(page, "served"))
     assert shown == served.get(place).json()
+
+
+def test_json_is_the_same_without_a_context(served: Api) -> None:
+    for urn, context in ((product_urn(1), "https://schema.org"), (product_urn(4), {"@vocab": "urn:own:"})):
+        linked = served.get(f"/products/{urn}").json()
+        assert linked.pop("@context") == context
+        assert served.get(f"/products/{urn}", headers={"Accept": "application/json"}).json() == linked
 
 
 def _asked(served: Api, **parameters: object) -> tuple[dict, str]:

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from app.api.console import session
 from app.api.console.marking import marked
-from app.api.console.plots import history
+from app.api.console.plots import history, lasted
 from app.api.console.progress import counted, part, rated, told
 from app.api.console.reasons import places, respelled
 from app.api.console.reference import chapters
@@ -47,6 +47,7 @@ def _rendered(request: Request, template: str, document: Any, **further: Any) ->
         request=request,
         parameters=defaultdict(str, request.query_params),
         is_admin=session.is_admin(request),
+        is_signed_in=session.is_signed_in(request),
         csrf=session.csrf_token(request),
         **further,
     )
@@ -144,7 +145,7 @@ def _by_code(issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 _templates.filters |= {
     "link": _link, "pictures": _pictures, "named": _named, "money": _money, "availability": _availability,
-    "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history,
+    "pretty": _pretty, "time": _time, "by_code": _by_code, "history": history, "lasted": lasted,
     "marked": marked, "coded": _coded, "words": _words, "served": _served, "places": places,
     "respelled": respelled, "addresses": _addresses,
     "counted": counted, "part": part, "rated": rated, "told": told,

@@ -1,4 +1,4 @@
-"""Figures of runs as points of a plot, which a template draws."""
+"""Figures of runs, in words and as points of a plot, which a template draws."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +31,15 @@ def history(runs: Sequence[Mapping[str, Any]], figure: str) -> list[Bar]:
     ]
 
 
+def lasted(run: Mapping[str, Any]) -> str:
+    """How long a run took; nothing of one that is under way."""
+    if run["finished_at"] is None:
+        return ""
+    seconds = _seconds(run)
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes:,} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
 def _seconds(run: Mapping[str, Any]) -> float:
     began, ended = run["started_at"], run["finished_at"]
     if not isinstance(began, datetime) or not isinstance(ended, datetime):
@@ -44,5 +53,5 @@ def _products(run: Mapping[str, Any]) -> float:
 
 
 def _told(run: Mapping[str, Any], value: float, figure: str) -> str:
-    shown = f"{value:.1f} s" if figure == "seconds" else f"{value:,.0f} products"
+    shown = lasted(run) or "under way" if figure == "seconds" else f"{value:,.0f} products"
     return f"{run['name'] or run['organization'] or run['ingestor']}: {run['status']}, {shown}"

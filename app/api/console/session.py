@@ -43,6 +43,12 @@ def is_forged(request: Request, token: object) -> bool:
     return not (expected and isinstance(token, str) and hmac.compare_digest(token.encode(), expected.encode()))
 
 
+def is_signed_in(request: Request) -> bool:
+    """Whether a cookie says who asks for a page, and their key is good."""
+    caller = getattr(request.state, "caller", None)
+    return caller is not None and caller.key is not None and caller.is_session
+
+
 def is_admin(request: Request) -> bool:
     """Whether whoever asks for a page may operate the node."""
     caller = getattr(request.state, "caller", None)

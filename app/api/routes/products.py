@@ -72,7 +72,7 @@ def product(request: Request, urn: str, caller: Reader, received: _Received = Fa
     document.pop("cmp:received", None)  # a publisher's own member of that name is in the item
     if received or is_page(request, "product"):
         document["cmp:received"] = found.received.decode("utf-8", "replace")
-    return answer(request, document, page="product", context=SCHEMA_ORG)
+    return answer(request, document, page="product")
 
 
 def _continued(node: ApiNode, wanted: SearchParameters, filters: dict[str, Any]) -> SearchPage:
