@@ -20,6 +20,7 @@ from sqlalchemy import Connection, text
 from app.core.config import Settings, VectorProvider
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
+from app.services import generation_lock
 from app.vectors import embedders, indexes
 from app.vectors.embedders import PATIENCE, Embedder, EmbedderIdentity, HostedEmbedder, Variant
 from app.vectors.embedders.probe import is_identity
@@ -33,7 +34,6 @@ TEXT_RECIPE = 2
 Status = Literal["live", "building", "retired", "dropping"]
 _CURRENT: Collection[Status | None] = ("live", "building")
 EmbedderFactory = Callable[[Variant | None], Embedder]
-_LOCK = "SELECT pg_advisory_xact_lock{}(hashtextextended('index generations', 0))"
 
 
 class GenerationReplacedError(DiscoveryNodeError):
@@ -230,7 +230,7 @@ def open_generation(database: Database, recipe: Recipe, *, revive: bool = False)
         found = find_generation(connection, recipe)
     if found is None or (revive and found.generation.status == "retired"):
         with database.transaction() as connection:
-            lock_generations(connection)
+            generation_lock.take(connection)
             found = find_generation(connection, recipe)
             if found is None:
                 embedder = recipe.embedder(None)
@@ -245,7 +245,7 @@ def open_generation(database: Database, recipe: Recipe, *, revive: bool = False)
 def make_live(database: Database, generation: Generation) -> None:
     """Puts the generation in the place of all others, which are retired. Waits for the searches that run."""
     with database.transaction() as connection:
-        lock_generations(connection)
+        generation_lock.take(connection)
         connection.execute(
             text("""
                 UPDATE index_generations SET status = 'retired', retired_at = now()
@@ -267,15 +267,10 @@ def hold(connection: Connection, generation: Generation) -> None:
         raise GenerationReplacedError
 
 
-def lock_generations(connection: Connection) -> None:
-    """Until the transaction ends nobody else looks at generations. Waits for those that do."""
-    connection.exec_driver_sql(_LOCK.format(""))
-
-
 def generations(connection: Connection) -> list[Generation]:
     """All there are, the live one first, then those being built, then those retired, the latest first. They stay until
     the transaction ends."""
-    connection.exec_driver_sql(_LOCK.format("_shared"))
+    generation_lock.share(connection)
     rows = connection.execute(
         text(f"""
             SELECT {_COLUMNS} FROM index_generations

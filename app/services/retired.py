@@ -5,7 +5,8 @@ from sqlalchemy import text
 
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.services.generations import Generation, generations, lock_generations
+from app.services import generation_lock
+from app.services.generations import Generation, generations
 
 log = structlog.get_logger()
 
@@ -15,12 +16,15 @@ GRACE = 3600
 
 def drop_retired(database: Database, *, grace: int = GRACE, dry_run: bool = False) -> int:
     """Drops the generations that were retired longer ago, wherever they are; returns their number. One that cannot be
-    reached is left for the next time."""
-    if dry_run:
-        with database.transaction() as connection:
-            return len(connection.execute(_EXPIRED, {"grace": grace}).all())
+    reached, or that somebody looks at for long, is left for the next time."""
     with database.transaction() as connection:
-        lock_generations(connection)
+        found = connection.execute(_EXPIRED, {"grace": grace}).all()
+    if dry_run or not found:
+        return len(found)
+    with database.transaction() as connection:
+        if not generation_lock.try_to_take(connection):
+            log.info("retired indexes stay for now: the indexes are being worked on")
+            return 0
         expired = connection.execute(_EXPIRED, {"grace": grace}).scalars().all()
         connection.execute(
             text("UPDATE index_generations SET status = 'dropping' WHERE id = ANY(:ids)"), {"ids": expired}
@@ -30,14 +34,16 @@ def drop_retired(database: Database, *, grace: int = GRACE, dry_run: bool = Fals
 
 
 def _drop(database: Database, generation: Generation) -> bool:
-    """First what is elsewhere, then what the database has. False when it cannot be reached."""
+    """First what is elsewhere, then what the database has. False when that cannot be done now."""
     try:
         generation.index.discard()
     except DiscoveryNodeError as error:
         log.warning("a retired index cannot be dropped now", generation=generation.id, error=str(error))
         return False
     with database.transaction() as connection:
-        lock_generations(connection)
+        if not generation_lock.try_to_take(connection):
+            log.info("a retired index stays for now: the indexes are being worked on", generation=generation.id)
+            return False
         generation.index.drop(connection)
         connection.execute(text("DELETE FROM index_generations WHERE id = :id"), {"id": generation.id})
     log.info("index generation dropped", generation=generation.id)

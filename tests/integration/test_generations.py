@@ -1,6 +1,7 @@
 """Another model: its index is built beside the one that is searched, and takes its place in one step."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -123,6 +124,60 @@ def test_the_old_index_serves_who_knows_only_its_model_until_it_is_dropped(node,
     assert (tables(node), states(database)) == (1, {"better": "live"})
     with pytest.raises(OtherModelError, match="hash"):
         found(database, OLD)
+
+
+def search_goes_on(node: Node, database: LiveDatabase) -> None:
+    """Searches while somebody waits until nobody looks at generations."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND NOT granted"
+    deadline = time.monotonic() + 20
+    while not node.value(waiting):
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.01)
+    with database.reading(patience=5) as connection:
+        assert {hit.sku for hit in search(connection, OLD, "lamp")} == {"SKU-1"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda database, generation: generations.make_live(database, generation),
+        lambda database, _: open_generation(database, factory(HashEmbedder(model="third"))),
+    ],
+    ids=["takes over", "is begun"],
+)
+def test_search_goes_on_while_an_index_waits_for_one_that_is_worked_on(
+    node, publish, database, settings, change: Callable[[LiveDatabase, generations.Generation], object]
+):
+    publish(product(1))
+    indexed(database, settings, OLD)
+    new = open_generation(database, factory(NEW)).generation
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as connection:
+            generations.hold(connection, new)  # as who builds its graph does, for minutes
+            changing = pool.submit(change, database, new)
+            search_goes_on(node, database)
+            assert not changing.done()
+        changing.result(timeout=20)
+
+
+def test_the_clean_up_waits_for_no_index_that_is_worked_on(node, publish, database, settings):
+    publish(product(1))
+    indexed(database, settings, OLD)
+
+    def dropped(grace: int) -> int:
+        with ThreadPoolExecutor(1) as pool, database.transaction() as connection:
+            generations.hold(connection, live_generation(connection))
+            dropping = pool.submit(retired.drop_retired, database, grace=grace)
+            try:
+                return dropping.result(timeout=20)
+            finally:
+                connection.rollback()
+
+    assert dropped(grace=0) == 0
+    rebuilt(database, NEW)
+    assert (dropped(grace=0), tables(node)) == (0, 2)
+    assert (retired.drop_retired(database, grace=0), tables(node)) == (1, 1)
 
 
 def test_a_step_whose_index_was_replaced_says_so(publish, database, settings):
