@@ -23,6 +23,10 @@ QUERY_VECTORS = 4096
 _BRAND_WORDS = 4  # of a name, at most
 
 
+class _QueryRefusedError(Exception):
+    """The model takes no such query, this time; the message is its reason."""
+
+
 @dataclass(frozen=True)
 class Question:
     """A query, and as the index would have it when that is something else. Without a vector, words alone decide."""
@@ -75,25 +79,23 @@ def ask(connection: Connection, embedder: Embedder, query: str) -> Question | No
 def _vector(embedder: Embedder, query: str) -> NDArray[np.float32] | None:
     """None when the model takes no such query, or cannot be had."""
     try:
-        vector, refused = _embedded(embedder, embedder.identity, query)  # type: ignore[arg-type] # by identity, all hash
+        return _embedded(embedder, embedder.identity, query)  # type: ignore[arg-type] # by identity, all hash
     except (EmbeddingUnavailableError, ConfigurationError) as error:
         _tell(error)
-        return None
-    if refused is not None:
-        log.warning("the query is refused: searching by words alone", error=refused)
-    return vector
+    except _QueryRefusedError as error:
+        log.warning("the query is refused: searching by words alone", error=str(error))
+    return None
 
 
 @lru_cache(maxsize=QUERY_VECTORS)
-def _embedded(
-    embedder: Embedder, _identity: EmbedderIdentity, query: str
-) -> tuple[NDArray[np.float32] | None, str | None]:
-    """The query's vector, or why it has none. A model that changes under its name is another identity."""
+def _embedded(embedder: Embedder, _identity: EmbedderIdentity, query: str) -> NDArray[np.float32]:
+    """The query's vector. A model that changes under its name is another identity; a refusal is not kept."""
     embedded = embedder.embed([query])
     if embedded.refused:
-        return None, embedded.refused[0]
+        raise _QueryRefusedError(embedded.refused[0])
     embedded.vectors.setflags(write=False)
-    return embedded.vectors[0], None
+    vector: NDArray[np.float32] = embedded.vectors[0]
+    return vector
 
 
 def _tell(error: EmbeddingUnavailableError | ConfigurationError) -> None:

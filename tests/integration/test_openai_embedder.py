@@ -175,6 +175,44 @@ def test_numbers_that_are_no_direction_refuse_their_text_alone(
     np.testing.assert_allclose(embedded.vectors[1:], expected(service, TEXTS[1:3]), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (faults.status(400, "billing hard limit reached"), "HTTP 400, billing hard limit reached"),
+        (faults.changed(lambda rows: [row.update(embedding=[0.0] * DIMENSIONS) for row in rows]), "no direction"),
+    ],
+)
+def test_a_service_that_comes_to_refuse_everything_refuses_no_text(
+    server: WebServer, service: EmbeddingService, fault: Fault, told: str
+) -> None:
+    embedder = ask(server, connections_per_host=1)
+    embedder.embed(TEXTS[:1])
+    service.asked.clear()
+    service.always, service.on_probe = fault, True
+    with pytest.raises(EmbeddingUnavailableError, match=told) as caught:
+        embedder.embed(TEXTS)
+    assert "the account of EMBEDDING_API_KEY" in caught.value.remedy
+    assert len(service.batches) < len(TEXTS) / 2
+
+
+def test_one_that_does_so_after_a_text_was_refused_for_its_own_sake_is_noticed(
+    server: WebServer, service: EmbeddingService
+) -> None:
+    probes = []
+
+    def used_up(exchange, service, question) -> None:
+        probes.extend(question["input"] if question["input"] == [PROBE] else [])
+        if len(probes) > 2 or (len(probes) == 2 and question["input"] != [PROBE]):
+            faults.refuse(exchange, 400, "billing hard limit reached")
+        else:
+            faults.answer(exchange, service, question)
+
+    service.always, service.on_probe, service.refused = used_up, True, "Lamp 3"
+    with pytest.raises(EmbeddingUnavailableError, match="billing hard limit"):
+        ask(server, connections_per_host=1).embed(TEXTS)
+    assert len(probes) == 3
+
+
 # --- what passes -----------------------------------------------------------------------------------------------------
 
 _FAULTS: dict[str, Fault] = {

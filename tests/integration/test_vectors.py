@@ -269,7 +269,10 @@ def test_refused_texts_are_tried_again_on_demand(node, publish, database, settin
     assert told(node) == []
 
 
-def test_a_service_that_is_away_leaves_products_pending_and_what_is_found_as_it_is(node, publish, database, settings):
+@pytest.mark.parametrize("code", [503, 400])
+def test_a_service_that_is_away_leaves_products_pending_and_what_is_found_as_it_is(
+    node, publish, database, settings, code
+):
     service = EmbeddingService()
     with WebServer(service) as server:
         asking = settings_for(server, database_url=settings.database_url, embedding_batch_size=2, fetch_retries=0)
@@ -280,10 +283,10 @@ def test_a_service_that_is_away_leaves_products_pending_and_what_is_found_as_it_
         assert (report["status"], report["vector"]["indexed"]) == ("success", 3)
 
         publish(product(1, name="Chandelier"), product(2), product(3))
-        service.always, service.on_probe = status(503), True
+        service.always, service.on_probe = status(code), True
         report = node.run(steps=["vector"])
         assert report["status"] == "failed"
-        assert "HTTP 503" in report["error"]
+        assert f"HTTP {code}" in report["error"]
         assert "lamp" in indexed(node)["SKU-1"]
         assert told(node) == []
 
@@ -311,6 +314,8 @@ def test_search_goes_by_words_where_a_service_gives_no_vector(node, publish, dat
 
         service.refused = "chandelier"
         assert found_by_words(node, "chandelier") == ["Chandelier", "Chandelier, a small lamp"]
+        service.refused = None
+        assert len(node.found("chandelier")) == 3
         service.always = status(503)
         assert found_by_words(node, "small chandelier") == ["Chandelier, a small lamp", "Chandelier"]
 

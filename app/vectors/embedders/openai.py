@@ -81,6 +81,8 @@ class OpenAIEmbedder:
         if texts:
             work.fields = self._known(work.patience).fields
             self._embed_all(work)
+        if len(work.refused) > work.confirmed:
+            self._confirm(work)
         return Embedded(work.vectors, work.refused)
 
     def _given_time(self) -> Patience:
@@ -117,7 +119,7 @@ class OpenAIEmbedder:
             log.debug("the embedding service answers", fields=sorted(fields))
             return _Known(vector, fields, time.monotonic() + _KNOWN_SECONDS)
         raise ConfigurationError(
-            str(refusal), remedy="Check EMBEDDING_MODEL, EMBEDDING_DIMENSIONS and EMBEDDING_BASE_URL."
+            str(refusal), remedy="Check EMBEDDING_MODEL, EMBEDDING_DIMENSIONS, EMBEDDING_BASE_URL and the account."
         ) from refusal
 
     def _embed_all(self, work: "_Work") -> None:
@@ -145,6 +147,8 @@ class OpenAIEmbedder:
             refusal, retries = f"the service fails on this text: {error}", 1
         if len(batch) == 1:
             work.refused[batch[0]] = refusal
+            if not work.confirmed:  # one look at once, so that not each text is asked for in vain
+                self._confirm(work)
             return
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
@@ -159,6 +163,22 @@ class OpenAIEmbedder:
         except (ServiceFailedError, InputRefusedError):
             return False
         return True
+
+    def _confirm(self, work: "_Work") -> None:
+        """Makes sure that what was refused so far was so for its own sake: the service takes the probe. Raises
+        `EmbeddingUnavailableError`."""
+        refused = len(work.refused)
+        try:
+            vector = self._service.vectors([PROBE], work.fields, work.patience)
+            reason = None if np.isfinite(vector).all() else f"{self._endpoint.shown}: {_NO_DIRECTION}"
+        except InputRefusedError as error:
+            reason = str(error)
+        if reason is not None:
+            raise EmbeddingUnavailableError(
+                f"{reason}; it refuses the node's own text too",
+                remedy="See to the service, and to the account of EMBEDDING_API_KEY; the next run asks again.",
+            )
+        work.confirmed = refused
 
 
 @dataclass(frozen=True)
@@ -179,6 +199,7 @@ class _Work:
         self.fields: frozenset[str] = OPTIONAL_FIELDS
         self.vectors = np.full((len(texts), dimensions), np.nan, np.float32)
         self.refused: dict[int, str] = {}
+        self.confirmed = 0  # so many of them were refused before the service took the probe
 
     def of(self, batch: range) -> Sequence[str]:
         return self.texts[batch.start : batch.stop]
