@@ -12,7 +12,7 @@ from app.db.session import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0012"  # the revision this code needs: the newest of `migrations/versions`
+REVISION = "0013"  # the revision this code needs: the newest of `migrations/versions`
 _LOCK = 0x636D70  # one migration at a time, whoever starts it
 _WORKS_SINCE = "works with the code since revision "
 

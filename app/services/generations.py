@@ -3,7 +3,7 @@ another.
 
 One is live, the one that is searched. Another may be built beside it, and takes its place in one step when nothing is
 pending in it. The one before is retired: it stays for a while, for who still searches with its model, until the
-clean-up drops it.
+clean-up drops it. What it was of is kept, so that who still has its settings does not begin it anew.
 """
 
 import json
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, text
 from app.core.config import Settings, VectorProvider
 from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
-from app.services import generation_lock
+from app.services import dropped, generation_lock
 from app.vectors import embedders, indexes
 from app.vectors.embedders import PATIENCE, Embedder, EmbedderIdentity, HostedEmbedder, Variant
 from app.vectors.embedders.probe import is_identity
@@ -97,8 +97,7 @@ class Generation:
 
     def is_of(self, embedder: Embedder, place: Mapping[str, str]) -> bool:
         """Whether it is the one that an embedder and a place make."""
-        wanted = generation_identity(embedder.identity, place)
-        return wanted | {"weights": self.identity.get("weights")} == self.identity and self.understands(embedder)
+        return _is_of(self.identity, embedder, place)
 
     def understands(self, embedder: Embedder) -> bool:
         """Whether the embedder's vectors can be compared with those in it."""
@@ -185,6 +184,12 @@ def generation_identity(embedder: EmbedderIdentity, place: Mapping[str, str]) ->
     return {**asdict(embedder), "text_recipe": TEXT_RECIPE, **place}
 
 
+def _is_of(identity: Mapping[str, Any], embedder: Embedder, place: Mapping[str, str]) -> bool:
+    """Whether an identity that was written down is the one that an embedder and a place make."""
+    wanted = generation_identity(embedder.identity, place) | {"weights": identity.get("weights")}
+    return wanted == identity and is_identity(identity, embedder.identity)
+
+
 def live_generation(connection: Connection) -> Generation | None:
     """The generation that is searched. It stays until the transaction ends."""
     return next((generation for generation in generations(connection) if generation.is_live), None)
@@ -224,15 +229,19 @@ def find_generation(connection: Connection, recipe: Recipe) -> OpenGeneration | 
 
 def open_generation(database: Database, recipe: Recipe, *, revive: bool = False) -> OpenGeneration:
     """Like `find_generation`, but creates one when there is none: the first is live at once, any other is built beside
-    the live one. Whoever comes second finds what the first created. A retired one is an error, or taken up again."""
+    the live one. Whoever comes second finds what the first created. A retired one is an error, or taken up again; one
+    that was dropped since is an error too, or begun anew."""
     recipe.prepare()
     with database.transaction() as connection:
         found = find_generation(connection, recipe)
+        if found is None and not revive and _dropped(connection, recipe):
+            raise GenerationReplacedError
     if found is None or (revive and found.generation.status == "retired"):
         with database.transaction() as connection:
             generation_lock.take(connection)
             found = find_generation(connection, recipe)
             if found is None:
+                dropped.forget(connection, _dropped(connection, recipe))
                 embedder = recipe.embedder(None)
                 found = OpenGeneration(_create(connection, embedder.identity, recipe), embedder)
             elif found.generation.status == "retired":
@@ -240,6 +249,16 @@ def open_generation(database: Database, recipe: Recipe, *, revive: bool = False)
     if found.generation.status not in _CURRENT:
         raise GenerationReplacedError
     return found
+
+
+def _dropped(connection: Connection, recipe: Recipe) -> list[bytes]:
+    """Hashes of generations of that recipe that were dropped."""
+    place = recipe.place()
+    return [
+        identity_hash
+        for identity_hash, identity in dropped.identities(connection).items()
+        if _is_of(identity, recipe.embedder(identity["variant"]), place)
+    ]
 
 
 def make_live(database: Database, generation: Generation) -> None:

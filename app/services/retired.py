@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from app.core.errors import DiscoveryNodeError
 from app.db.session import Database
-from app.services import generation_lock
+from app.services import dropped, generation_lock
 from app.services.generations import Generation, generations
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ def _drop(database: Database, generation: Generation) -> bool:
             log.info("a retired index stays for now: the indexes are being worked on", generation=generation.id)
             return False
         generation.index.drop(connection)
-        connection.execute(text("DELETE FROM index_generations WHERE id = :id"), {"id": generation.id})
+        dropped.note(connection, generation.id)
     log.info("index generation dropped", generation=generation.id)
     return True
 

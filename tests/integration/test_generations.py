@@ -195,6 +195,25 @@ def test_a_step_whose_index_was_replaced_says_so(publish, database, settings):
     assert states(database) == {"better": "live", "hash": "retired"}
 
 
+def test_a_step_whose_index_was_replaced_says_so_when_it_is_dropped_too(node, publish, database, settings):
+    publish(product(1), product(2))
+    indexed(database, settings, OLD)
+    rebuilt(database, NEW)
+    assert retired.drop_retired(database, grace=0) == 1
+    old = HashEmbedder()
+
+    for _ in range(2):
+        with pytest.raises(GenerationReplacedError):
+            indexed(database, settings, old)
+    assert (states(database), tables(node), old.texts) == ({"better": "live"}, 1, [])
+    indexed(database, settings, HashEmbedder(model="third"))  # what never was there may be begun
+    assert rebuilt(database, old).is_live
+    assert (len(old.texts), states(database)["hash"]) == (2, "live")
+    assert indexed(database, settings, old) == VectorReport()
+    with pytest.raises(GenerationReplacedError):
+        indexed(database, settings, NEW)
+
+
 def test_a_rebuild_goes_on_where_it_was_left(publish, database, settings, monkeypatch):
     monkeypatch.setattr(vectors, "BATCH", 4)
     publish(*(product(key) for key in range(10)))

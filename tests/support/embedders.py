@@ -51,5 +51,6 @@ def by_cpu(*variants: Variant) -> Recipe:
 def forget_generations(database: LiveDatabase) -> None:
     """As if no vector step had ever been."""
     with database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM dropped_generations")
         for generation in connection.execute(text("DELETE FROM index_generations RETURNING id")).scalars().all():
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS vectors_{generation}, acknowledged_{generation}")

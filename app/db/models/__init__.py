@@ -7,7 +7,7 @@ from app.db.models.feeds import Feed, FeedShard, Issue, Occurrence
 from app.db.models.organizations import Brand, Category, Organization, OrganizationCategory, Registry
 from app.db.models.runs import Counter, Piece, Run, Start, Worker
 from app.db.models.schedules import BeatSlot, Schedule
-from app.db.models.vectors import IndexGeneration, RefusedText
+from app.db.models.vectors import DroppedGeneration, IndexGeneration, RefusedText
 
 __all__ = [
     "ApiKey",
@@ -16,6 +16,7 @@ __all__ = [
     "Brand",
     "Category",
     "Counter",
+    "DroppedGeneration",
     "Feed",
     "FeedShard",
     "IndexGeneration",

@@ -31,6 +31,16 @@ class IndexGeneration(Base):
     retired_at: Mapped[Time | None]
 
 
+class DroppedGeneration(Base):
+    """What a generation was of that another replaced, and that was dropped since."""
+
+    __tablename__ = "dropped_generations"
+
+    identity_hash: Mapped[Hash] = mapped_column(primary_key=True)
+    identity: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    dropped_at: Mapped[Created]
+
+
 class RefusedText(Base):
     """A product whose text a generation's model makes no vector of. It counts while the product has that text."""
 
