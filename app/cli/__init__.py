@@ -277,11 +277,15 @@ def setup() -> None:
 
 
 @vector_commands.command()
-def rebuild() -> None:
+def rebuild(
+    accept_refused: Annotated[
+        bool, typer.Option("--accept-refused", help="Put it there even if the model refuses many texts.")
+    ] = False,
+) -> None:
     """Build the index of the configured model beside the live one, and put it in its place. It can be resumed."""
     from app.cli.vectors import rebuild
 
-    raise typer.Exit(0 if rebuild() else FAILED)
+    raise typer.Exit(0 if rebuild(accept_refused=accept_refused) else FAILED)
 
 
 @vector_commands.command()

@@ -42,13 +42,14 @@ def set_up() -> None:
     )
 
 
-def rebuild() -> bool:
+def rebuild(*, accept_refused: bool) -> bool:
     """Builds the index of the configured model until it is live; False when it is not."""
     found = settings()
     database = opened(found)
     with shown_progress() as progress, database_errors():
         configure_logging(found.log_level, form=found.log_format)  # again: bars take stderr over
-        generation = vectors.rebuild(database, generations.configured(found), progress.embedding)
+        recipe = generations.configured(found)
+        generation = vectors.rebuild(database, recipe, progress.embedding, accept_refused=accept_refused)
     if generation.is_live:
         console().print(f"Generation {generation.id} is live.")
     else:

@@ -22,6 +22,7 @@ from app.services.generations import (
     open_generation,
 )
 from app.services.pieces import Piece, PieceLostError
+from app.services.takeover import require_texts
 from app.vectors.embedders import Embedder
 from app.vectors.indexes.base import Block, Entry, Outdated, PendingProduct
 
@@ -102,10 +103,10 @@ def help_with(database: Database, recipe: Recipe, owner: UUID) -> int:
     return report.indexed
 
 
-def complete(database: Database, recipe: Recipe) -> None:
+def complete(database: Database, recipe: Recipe, *, accept_refused: bool = False) -> None:
     """Ends a series of updates: builds the search structures that the index has grown to need, and makes a generation
-    that was built beside the live one live itself, once no product of any organization is pending in it.
-    Texts that are refused hold up nothing."""
+    that was built beside the live one live itself, once no product of any organization is pending in it. Texts that are
+    refused hold up nothing, but where they are many and not accepted: that raises `TextsRefusedError`."""
     generation = open_generation(database, recipe).generation
     with database.transaction() as connection:
         hold(connection, generation)
@@ -113,18 +114,24 @@ def complete(database: Database, recipe: Recipe) -> None:
             log.info("search structures built", generation=generation.id)
     if not generation.is_live:
         with database.transaction() as connection:
-            outdated, _ = _outdated(connection, generation, None)
-        if not any(each.pending for each in outdated):
+            outdated, refused = _outdated(connection, generation, None)
+            is_whole = not any(each.pending for each in outdated)
+            if is_whole and not accept_refused:
+                require_texts(connection, generation, refused, _count_live(connection, None))
+        if is_whole:
             make_live(database, generation)
 
 
-def rebuild(database: Database, recipe: Recipe, on_batch: Callable[[int, int], None]) -> Generation:
+def rebuild(
+    database: Database, recipe: Recipe, on_batch: Callable[[int, int], None], *, accept_refused: bool = False
+) -> Generation:
     """Builds the generation of the recipe beside the live one, from where it was left, until it takes its place; if it
-    is live already, what was begun beside it is given up. Returns it, not live when there always was more to do."""
+    is live already, what was begun beside it is given up. Returns it, not live when there always was more to do. Raises
+    like `complete`."""
     generation = open_generation(database, recipe, revive=True).generation
     for _ in range(ROUNDS):
         update(database, recipe, None, on_batch)
-        complete(database, recipe)
+        complete(database, recipe, accept_refused=accept_refused)
         generation = open_generation(database, recipe).generation
         if generation.is_live:
             make_live(database, generation)

@@ -15,6 +15,7 @@ from app.services import generations, index_state, issues, retired, vectors
 from app.services.generations import GenerationReplacedError, OtherModelError, live_generation, open_generation
 from app.services.issues import IssueFilter
 from app.services.search import search
+from app.services.takeover import TextsRefusedError
 from app.services.vectors import VectorReport
 from app.vectors.embedders import Embedded
 from tests.support.embedders import HashEmbedder, by_cpu, factory, forget_generations
@@ -274,6 +275,27 @@ def test_a_text_that_no_vector_is_found_for_does_not_hold_up_the_others(publish,
     rebuilt(database, OLD)
     with database.transaction() as connection:
         assert issues.listed(connection, IssueFilter(code="text-refused")) == []
+
+
+def test_an_index_whose_model_refuses_much_goes_live_only_when_that_is_accepted(publish, database, settings):
+    publish(*(product(key) for key in range(20)))
+    indexed(database, settings, OLD)
+
+    class Refusing(HashEmbedder):
+        def embed(self, texts: Sequence[str]):
+            vectors = super().embed(texts).vectors
+            vectors[9:] = np.nan
+            return Embedded(vectors, dict.fromkeys(range(9, len(texts)), "HTTP 400, no budget"))
+
+    new = Refusing(model="better")
+    for build in (rebuilt, lambda database, new: indexed(database, settings, new)):
+        with pytest.raises(TextsRefusedError, match="11 of 20 products"):
+            build(database, new)
+    assert states(database) == {"hash": "live", "better": "building"}
+    assert len(found(database, OLD)) == 20
+    assert vectors.rebuild(database, factory(new), lambda done, total: None, accept_refused=True).is_live
+    third = Refusing(model="third")
+    assert rebuilt(database, third).is_live, "search misses no more than before"
 
 
 def test_the_model_of_the_live_index_is_made_again_when_the_settings_name_another(node, publish, database, settings):
