@@ -98,7 +98,7 @@ def _sync(state: GenerationState) -> str:
 
 
 def _document(differences: Differences) -> dict[str, int]:
-    return {name: len(ids) for name, ids in asdict(differences).items()}
+    return {name: len(getattr(differences, name)) for name in ("missing", "stale", "surplus")}
 
 
 def _print_differences(differences: Differences, left: Differences, *, repaired: bool) -> None:

@@ -99,14 +99,15 @@ def lag(connection: Connection, generation: Generation) -> tuple[int, float]:
 
 
 def without_missing(connection: Connection, generation: Generation, differences: Differences) -> Differences:
-    """What differs between index and catalogue, but for products whose text is refused: it has to."""
+    """What differs between index and catalogue, but for the texts of products that are refused: they have to."""
     rows = connection.execute(
         text(f"SELECT r.product_id FROM {_COUNTING} WHERE r.generation_id = :generation"),
         {"generation": generation.id},
     )
     refused = set(rows.scalars())
     missing = [each for each in differences.missing if each not in refused]
-    return replace(differences, missing=missing, stale=[each for each in differences.stale if each not in refused])
+    hidden = refused - differences.facts
+    return replace(differences, missing=missing, stale=[each for each in differences.stale if each not in hidden])
 
 
 def forget_others(connection: Connection, generation: Generation) -> None:

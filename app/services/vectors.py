@@ -10,6 +10,7 @@ import structlog
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
+from app.core.errors import ConfigurationError, DiscoveryNodeError
 from app.db.session import Database
 from app.services import pieces, refusals, traffic
 from app.services.generations import (
@@ -18,12 +19,13 @@ from app.services.generations import (
     Recipe,
     find_generation,
     hold,
+    live_generation,
     make_live,
     open_generation,
 )
 from app.services.pieces import Piece, PieceLostError
 from app.services.takeover import require_texts
-from app.vectors.embedders import Embedder
+from app.vectors.embedders import Embedder, EmbeddingError, EmbeddingUnavailableError
 from app.vectors.indexes.base import Block, Entry, Outdated, PendingProduct
 
 log = structlog.get_logger()
@@ -75,18 +77,24 @@ def update(
 ) -> VectorReport:
     """Puts what is pending of the organizations (None: of all) into the index, with others when it is much, and takes
     out what vanished."""
-    opened = open_generation(database, recipe)
+    opened = _opened(database, recipe, organization_ids)
     with database.transaction() as connection:
         refusals.forget_others(connection, opened.generation)
         outdated, refused = _outdated(connection, opened.generation, organization_ids)
     report = VectorReport(pending=sum(each.pending for each in outdated), refused=refused)
     if report.pending:
         on_batch(0, report.pending)
-    if sharing is not None and report.pending >= SHARED_FROM * BATCH:
-        _share(database, opened, organization_ids, report, on_batch, sharing)
-    for each in outdated:
-        if each.pending:
-            _index_organization(database, opened, each.organization_id, report, on_batch)
+    try:
+        if sharing is not None and report.pending >= SHARED_FROM * BATCH:
+            _share(database, opened, organization_ids, report, on_batch, sharing)
+        for each in outdated:
+            if each.pending:
+                _index_organization(database, opened, each.organization_id, report, on_batch)
+    except (EmbeddingError, ConfigurationError):
+        _tell_facts(database, opened.generation, [each.organization_id for each in outdated])
+        raise
+    if report.refused or report.failed:
+        _tell_facts(database, opened.generation, [each.organization_id for each in outdated])
     if vanished := [each.organization_id for each in outdated if each.vanished]:
         report.deleted = _take_out(database, opened.generation, vanished)
     return report
@@ -157,6 +165,21 @@ def retry_refused(database: Database, recipe: Recipe, organization_ids: Sequence
     opened = open_generation(database, recipe)
     with database.transaction() as connection:
         refusals.forget(connection, opened.generation, organization_ids)
+
+
+def _opened(database: Database, recipe: Recipe, organization_ids: Sequence[int] | None) -> OpenGeneration:
+    """Like `open_generation`. When the model cannot be asked which it is, the live index is told what changed besides
+    texts, if it was made with these settings."""
+    try:
+        return open_generation(database, recipe)
+    except EmbeddingUnavailableError:
+        with database.transaction() as connection:
+            live = live_generation(connection)
+            if live is None or live.made_with != recipe.made_with:
+                raise
+            outdated = live.index.outdated(connection, organization_ids)
+        _tell_facts(database, live, [each.organization_id for each in outdated])
+        raise
 
 
 def _outdated(
@@ -249,8 +272,13 @@ def _put_in(
     generation = opened.generation
     with database.transaction() as connection:
         known = refusals.among(connection, generation, products)
-    wanted = generation.index.resolve([each for each in products if each.product_id not in known])
-    entries, refused = _entries(opened.embedder, wanted)
+    try:
+        wanted = generation.index.resolve([each for each in products if each.product_id not in known])
+        entries, refused = _entries(opened.embedder, wanted)
+    except DiscoveryNodeError:
+        _release(database, generation, products)
+        raise
+    _release(database, generation, [each for each in products if each.product_id in known | refused.keys()])
     generation.index.send(entries)
 
     def finish(connection: Connection, indexed: int) -> None:
@@ -279,6 +307,30 @@ def _acknowledge(
         if finish is not None:
             finish(connection, indexed)
     return indexed
+
+
+def _release(database: Database, generation: Generation, products: Sequence[PendingProduct]) -> None:
+    """Of a batch, what is not sent after all."""
+    if products:
+        with database.transaction() as connection:
+            hold(connection, generation)
+            generation.index.release(connection, products)
+
+
+def _tell_facts(database: Database, generation: Generation, organization_ids: Sequence[int]) -> None:
+    """Tells the index what products are filtered by now whose text cannot be put in: they are found by their last."""
+    for organization_id in organization_ids:
+        first = 0
+        while True:
+            with database.transaction() as connection:
+                hold(connection, generation)
+                found = generation.index.outdated_facts(connection, Block(organization_id, first, _LAST), BATCH)
+            if not found:
+                break
+            entries = [Entry(each, None) for each in found]
+            generation.index.send(entries)
+            _acknowledge(database, generation, entries)
+            first = found[-1].product_id + 1
 
 
 def _entries(

@@ -1,9 +1,11 @@
 """What every index promises, from an ingestion to a hit: the one in the database, and those at Pinecone."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from app.ingestors.handlers.vector import VectorHandler
@@ -11,13 +13,17 @@ from app.services import counters, generations, index_state, retired, vectors
 from app.services.generations import live_generation, open_generation
 from app.services.pieces import Piece, PieceLostError
 from app.services.vectors import VectorReport
+from app.vectors.embedders import Embedded, EmbeddingUnavailableError, HostedEmbedder
+from app.vectors.indexes import pinecone_index
 from app.vectors.indexes.base import Block, Condition
+from app.vectors.indexes.pinecone import PineconeRefusedError
 from tests.integration.test_search import Shop, catalogue, every_filter, passes
 from tests.support import backends
 from tests.support.backends import Backend
 from tests.support.embedders import HashEmbedder, forget_generations
 from tests.support.feeds import offer, product
 from tests.support.nodes import Node
+from tests.support.pinecone import Fault
 
 KINDS = {"pgvector": backends.pgvector, "pinecone": backends.own_vectors, "hosted": backends.hosted}
 
@@ -217,3 +223,136 @@ def test_what_differs_is_found_and_mended(shop, node, backend):
     recipe = backend.recipe(shop.embedder)
     assert not index_state.repair(node.database, recipe, differences, lambda done, total: None)
     assert shop.vectors.run() == VectorReport()
+
+
+class Choosy(HashEmbedder):
+    """Refuses some texts, and everything while it is away; knows the texts of products that it was asked for."""
+
+    is_away = False
+
+    @property
+    def documents(self) -> list[str]:
+        return [text for text in self.texts if "\n" in text]
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        if self.is_away:
+            raise EmbeddingUnavailableError("away")
+        embedded = super().embed(texts)
+        refused = [row for row, text in enumerate(texts) if "Forbidden" in text]
+        embedded.vectors[refused] = np.nan
+        return replace(embedded, refused=dict.fromkeys(refused, "forbidden"))
+
+
+@pytest.fixture
+def choosy(node: Node, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Whose filters the index has to know, where it does not ask the catalogue."""
+    forget_generations(node.database)
+    monkeypatch.setattr(pinecone_index, "FEW", 0)
+    shop = opened(node, backend, Choosy())
+    if isinstance(shop.embedder, HostedEmbedder):
+        pytest.skip("the model is the index's own")
+    yield shop
+    forget_generations(node.database)
+
+
+def test_new_prices_are_filtered_by_while_no_text_can_be_embedded(choosy, monkeypatch):
+    monkeypatch.setattr(vectors, "BATCH", 4)
+    choosy.publish([product(key, offers=offer(price=10)) for key in range(6)], [])
+    known = len(choosy.embedder.documents)
+    dearer = [product(key, offers=offer(price=99)) for key in range(1, 8)]
+    choosy.publish([product(0, name="New", offers=offer(price=99)), *dearer], [], index=False)
+    choosy.embedder.is_away = True
+
+    for _ in range(2):
+        with pytest.raises(EmbeddingUnavailableError):
+            choosy.vectors.run()
+    assert sorted(choosy.skus("lamp", min_price=50)) == [f"SKU-{key}" for key in range(6)]
+
+    choosy.embedder.is_away = False
+    assert choosy.vectors.run() == VectorReport(pending=3, indexed=3)
+    assert len(choosy.embedder.documents) == known + 3
+    assert not index_state.compare(choosy.node.database)
+
+
+def test_new_prices_are_filtered_by_while_it_cannot_be_told_which_model_it_is(choosy, node, backend):
+    def away() -> dict[str, str]:
+        raise EmbeddingUnavailableError("away")
+
+    def step(recipe: generations.Recipe) -> None:
+        with pytest.raises(EmbeddingUnavailableError):
+            VectorHandler(node.database, node.settings, create=recipe).run()
+
+    recipe = replace(backend.recipe(choosy.embedder), place=away)
+    choosy.publish([product(1, offers=offer(price=10))], [])
+    choosy.publish([product(1, offers=offer(price=99))], [], index=False)
+    sent = requests(backend)
+    step(replace(recipe, made_with={"embedding_model": "another"}))
+    assert requests(backend) == sent
+    step(recipe)
+    assert choosy.skus("lamp", min_price=50) == ["SKU-1"]
+    assert not index_state.compare(node.database)
+
+
+def test_a_step_that_fails_forgets_no_text_that_is_in_the_index(shop, backend, monkeypatch):
+    shop.publish([product(key, offers=offer(price=10)) for key in range(4)], [])
+    counted = embedded(shop, backend)
+    shop.publish([product(key, offers=offer(price=99)) for key in range(4)], [], index=False)
+    if backend.server:
+        backend.server.faults.add(Fault("vectors/update", times=1000, status=403))
+        with pytest.raises(PineconeRefusedError):
+            shop.vectors.run()
+        backend.server.faults.clear()
+
+    def dying(connection, amounts):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(counters, "add", dying)
+        if backend.server:
+            with pytest.raises(KeyboardInterrupt):
+                shop.vectors.run()
+
+    shop.vectors.run()
+    assert embedded(shop, backend) == counted
+    assert not index_state.compare(shop.node.database)
+
+
+def test_a_product_whose_text_is_refused_is_filtered_by_as_it_is_now(choosy, backend):
+    def publish(name: str, price: int) -> None:
+        choosy.publish([product(1, name=name, offers=offer(price=price)), product(2, offers=offer(price=99))], [])
+
+    for name, price in (("Lamp", 10), ("Forbidden", 10), ("Forbidden", 99)):
+        publish(name, price)
+    assert sorted(choosy.skus("lamp", min_price=50)) == ["SKU-1", "SKU-2"]
+    assert not index_state.compare(choosy.node.database)
+    sent = requests(backend)
+    assert choosy.vectors.run() == VectorReport(refused=1)
+    assert requests(backend) == sent
+
+    publish("Forbidden", 20)
+    assert choosy.skus("lamp", min_price=50) == ["SKU-2"]
+    asked = len(choosy.embedder.documents)
+    publish("Lamp", 20)
+    assert len(choosy.embedder.documents) == asked  # its old text never left the index
+    assert not index_state.compare(choosy.node.database)
+    assert choosy.vectors.run() == VectorReport()
+
+
+def requests(backend: Backend) -> int:
+    return sum(index.counted.total for index in (backend.server.indexes.values() if backend.server else ()))
+
+
+def test_what_a_product_whose_text_is_refused_is_filtered_by_is_verified(choosy, node, backend):
+    for name in ("Lamp", "Forbidden"):
+        choosy.publish([product(1, name=name, offers=offer(price=10))], [])
+    assert not index_state.compare(node.database)
+    if not backend.server:
+        pytest.skip("the catalogue is asked")
+    with node.database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE offers SET price = 99")
+
+    differences = index_state.compare(node.database)
+    assert differences.stale == [ids(choosy)["SKU-1"]]
+    recipe = backend.recipe(choosy.embedder)
+    assert not index_state.repair(node.database, recipe, differences, lambda done, total: None)
+    assert choosy.skus("lamp", min_price=50) == ["SKU-1"]

@@ -103,11 +103,12 @@ class Condition:
 @dataclass(frozen=True)
 class Differences:
     """Product ids by what is wrong: not in the index, in it with another text or other facts than in the catalogue, in
-    it although deleted or gone."""
+    it although deleted or gone. `facts`: those of the stale ones whose facts are others, whatever the text."""
 
     missing: list[int]
     stale: list[int]
     surplus: list[int]
+    facts: frozenset[int] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.stale or self.surplus)
@@ -168,6 +169,16 @@ class Index(Protocol):
     def pending(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
         """The first products of a block that are pending, by id. They are about to be sent: an index that is elsewhere
         notes it, so that whatever gets there is known of here."""
+        ...
+
+    def outdated_facts(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
+        """The first products of a block, by id, that are pending and of which the index does not know what they are
+        filtered by now; none when it asks the catalogue for that. They are about to be sent without a vector, and stay
+        pending if their text is another too."""
+        ...
+
+    def release(self, connection: Connection, products: Sequence[PendingProduct]) -> None:
+        """Writes down that of what `pending` gave these were not sent."""
         ...
 
     def resolve(self, products: Sequence[PendingProduct]) -> Sequence[PendingProduct]:

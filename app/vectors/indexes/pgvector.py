@@ -87,6 +87,12 @@ class PgVectorIndex(Tracking):
             for row in rows
         ]
 
+    def outdated_facts(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
+        return []
+
+    def release(self, connection: Connection, products: Sequence[PendingProduct]) -> None:
+        """Nothing: what is pending is not marked."""
+
     def send(self, entries: Sequence[Entry]) -> None:
         """Nothing: what is acknowledged is what is written."""
 
@@ -141,7 +147,8 @@ class PgVectorIndex(Tracking):
                     WHERE p.text_hash IS DISTINCT FROM v.text_hash
                     """)
             ).one()
-        return Differences(*(sorted(ids or ()) for ids in row))
+        missing, stale, surplus = (sorted(ids or ()) for ids in row)
+        return Differences(missing, stale, surplus)
 
     def doubt(self, connection: Connection, differences: Differences) -> None:
         """Nothing: the step compares the same."""

@@ -21,7 +21,15 @@ from app.core.config import Settings, get_settings
 from app.db.session import Database
 from app.net.door import Policy
 from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Leg, Outdated, PendingProduct
-from app.vectors.indexes.ledger import Ledger, PendingRecord, described, product_facts, product_id, record_id, texts
+from app.vectors.indexes.ledger import (
+    Ledger,
+    PendingRecord,
+    described,
+    product_facts,
+    product_id,
+    record_id,
+    text_hashes,
+)
 from app.vectors.indexes.pinecone import (
     Match,
     Metadata,
@@ -94,6 +102,12 @@ class PineconeSearchIndex:
     def pending(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
         return self.ledger.pending(connection, block, limit)
 
+    def outdated_facts(self, connection: Connection, block: Block, limit: int) -> list[PendingProduct]:
+        return self.ledger.outdated_facts(connection, block, limit)
+
+    def release(self, connection: Connection, products: Sequence[PendingProduct]) -> None:
+        self.ledger.release(connection, [_record(each) for each in products])
+
     def resolve(self, products: Sequence[PendingProduct]) -> Sequence[PendingProduct]:
         return with_twins(self.connect(), self.namespace, [_record(each) for each in products])
 
@@ -132,19 +146,20 @@ class PineconeSearchIndex:
         """Reads all records of both indexes: what one of them lacks is missing."""
         with database.transaction() as connection:
             live = set(connection.exec_driver_sql("SELECT id FROM products WHERE deleted_at IS NULL").scalars())
-        missing, stale, surplus = set[int](), set[int](), set[int]()
+        missing, stale, surplus, facts = set[int](), set[int](), set[int](), set[int]()
         indexes = self.connect()
         for index in (indexes.dense, indexes.sparse):
             held = set[int]()
             for page in _paged(index.ids(self.namespace)):
                 found = index.fetch_metadata(self.namespace, page)
                 with database.transaction() as connection:
-                    wrong = _outdated_records(connection, found)
-                stale |= wrong & live
+                    texts, others = _outdated_records(connection, found)
+                stale |= (texts | others) & live
+                facts |= others & live
                 held |= {product_id(each) for each in page}
             missing |= live - held
             surplus |= held - live
-        return Differences(sorted(missing), sorted(stale - missing), sorted(surplus))
+        return Differences(sorted(missing), sorted(stale - missing), sorted(surplus), frozenset(facts - missing))
 
     def doubt(self, connection: Connection, differences: Differences) -> None:
         self.ledger.doubt(connection, differences)
@@ -327,15 +342,13 @@ def _passing(connection: Connection, condition: Condition, after: int, limit: in
     return list(connection.execute(text(statement), parameters).scalars())
 
 
-def _outdated_records(connection: Connection, found: Mapping[str, Metadata]) -> set[int]:
-    """The products of records that are not as the catalogue has them."""
+def _outdated_records(connection: Connection, found: Mapping[str, Metadata]) -> tuple[set[int], set[int]]:
+    """The products of records that have another text than in the catalogue, and those that have other facts."""
     ids = [product_id(each) for each in found]
-    hashes, facts = texts(connection, ids), product_facts(connection, ids)
-    return {
-        each for each in hashes
-        if _hashes(described(each, facts[each], hashes[each])) != _hashes(found[record_id(each)])
-    }  # fmt: skip
+    hashes, facts = text_hashes(connection, ids), product_facts(connection, ids)
+    wanted = {each: described(each, facts[each], hashes[each]) for each in hashes}
 
+    def differing(key: str) -> set[int]:
+        return {each for each in wanted if wanted[each].get(key) != found[record_id(each)].get(key)}
 
-def _hashes(metadata: Metadata) -> tuple[object, object]:
-    return metadata.get(TEXT_HASH), metadata.get(METADATA_HASH)
+    return differing(TEXT_HASH), differing(METADATA_HASH)

@@ -97,7 +97,7 @@ class Tracking:
         return products
 
     def count(self, connection: Connection) -> int:
-        count: int = connection.exec_driver_sql(f"SELECT count({self.KEPT}) FROM {self.table}").scalar_one()
+        count: int = connection.exec_driver_sql(f"SELECT count(text_hash) FROM {self.table}").scalar_one()
         return count
 
     def drop(self, connection: Connection) -> None:

@@ -88,7 +88,7 @@ class PineconeIndex:
 
         def send(change: tuple[str, Metadata]) -> list[str]:
             record_id, metadata = change
-            self._call(
+            self._ask(
                 "update", lambda: self._index.update(id=record_id, set_metadata=metadata, namespace=namespace)
             )  # fmt: skip
             return [record_id]
