@@ -14,6 +14,7 @@ from app.api.headers import SECURITY_HEADERS
 from app.api.negotiation import HTML, JSON, LD_JSON, PAGE_HEADERS, NotAcceptable, chosen, encoded, page_named
 from app.core.errors import DiscoveryNodeError
 from app.db.session import DatabaseFailedError, is_away, is_too_slow
+from app.vectors.indexes.base import IndexUnavailableError
 
 log = structlog.get_logger()
 
@@ -140,11 +141,17 @@ async def _tell_http(request: Request, error: Exception) -> Response:
 async def _tell_own(request: Request, error: Exception) -> Response:
     """An error of the node's own that no route foresaw: the database, the model or a setting is not as it should be."""
     assert isinstance(error, DiscoveryNodeError)  # noqa: S101 - it is registered for these
-    away = is_away(error) or isinstance(error, DatabaseFailedError)
     log.warning("request.failed", path=request.url.path, error=str(error))
     # Settings and places are the operator's matter: the log has them.
-    told = "The database does not answer" if away else "Something the node needs is missing; its log tells"
-    return respond(request, Problem(503, "unavailable", told, headers=_AGAIN))
+    return respond(request, Problem(503, "unavailable", _told_of(error), headers=_AGAIN))
+
+
+def _told_of(error: DiscoveryNodeError) -> str:
+    if is_away(error) or isinstance(error, DatabaseFailedError):
+        return "The database does not answer"
+    if isinstance(error, IndexUnavailableError):
+        return "The search index does not answer"
+    return "Something the node needs is missing; its log tells"
 
 
 async def _tell_database(request: Request, error: Exception) -> Response:

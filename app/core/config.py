@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     pinecone_cloud: str = "aws"
     pinecone_region: str = "us-east-1"
     pinecone_timeout: float = Field(30, gt=0)
+    pinecone_query_timeout: float = Field(2, gt=0)
     pinecone_concurrency: int = Field(4, ge=1, le=32)
     chosen_vector_provider: VectorProvider | None = Field(
         None, validation_alias=AliasChoices("VECTOR_PROVIDER", "chosen_vector_provider")

@@ -16,6 +16,10 @@ DESCRIPTION = 1000
 _MOST_OFFERS = 20
 _MOST_VARIANTS = 50
 _READ_VARIANTS = 5  # of a hit, in words; the fields have all that the search found
+_DEGRADED = (
+    "Part of the search is away for the moment: words and identifiers alone decided, or identifiers alone. The same "
+    "may find more in a few seconds."
+)
 
 Money = Annotated[Decimal, PlainSerializer(str, return_type=str)]
 
@@ -70,11 +74,12 @@ class SearchAnswer(BaseModel):
 
     products: list[Found]
     resource: str = Field(description="This search, to be read again: a URI cmp://search/…")
-    degraded: bool = Field(False, description="Whether words alone decided, since the search by meaning was away.")
+    degraded: bool = Field(
+        False, description="Whether words or identifiers alone decided, since part of the search was away."
+    )
 
     def __str__(self) -> str:
-        by_words = "The search by meaning is away for the moment: words and identifiers alone decided."
-        notes = [by_words] if self.degraded else []
+        notes = [_DEGRADED] if self.degraded else []
         if not self.products:
             told = "Nothing was found. Use other words, or fewer filters; list_categories tells what there is."
             return "\n".join([*notes, told])
@@ -144,7 +149,7 @@ class CategoriesAnswer(BaseModel):
 
 
 def search_answer(found: Answer, resource: str) -> SearchAnswer:
-    return SearchAnswer(products=[_found(hit) for hit in found.hits], resource=resource, degraded=found.is_by_words)
+    return SearchAnswer(products=[_found(hit) for hit in found.hits], resource=resource, degraded=found.is_degraded)
 
 
 def product(found: ProductDocument, group: dict[str, Any] | None) -> Product:

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import structlog
 from sqlalchemy import Connection, text
 
 from app.services.asking import Question, ask
 from app.services.identifiers import Identified, identified
 from app.services.scope import Scope
 from app.vectors.embedders import Embedder
-from app.vectors.indexes.base import Candidates, Leg
+from app.vectors.indexes.base import Candidates, IndexUnavailableError, Leg
 from app.vectors.ranking import BRAND_SCORE, DEPTH, FEW, IDENTIFIER_SCORE, fuse
+
+log = structlog.get_logger()
 
 _GROWTH = 4  # times deeper, when variants of few groups are all that was found
 
@@ -45,7 +48,7 @@ class Explanation:
 @dataclass(frozen=True)
 class Found:
     """Products in their order, and what it was made of. `is_all` when nothing else passes the filters. `is_by_words`
-    when there was no vector for the query."""
+    when there was no vector for the query, `is_by_identifiers` when the index did not answer."""
 
     ranking: Ranking
     is_all: bool = True
@@ -54,6 +57,7 @@ class Found:
     legs: Candidates = field(default_factory=lambda: Candidates({}, {}))
     respelled: str | None = None
     is_by_words: bool = False
+    is_by_identifiers: bool = False
 
     def explain(self, products: Sequence[int]) -> dict[int, Explanation]:
         dense, words, part = (_places(leg, products) for leg in (self.legs.dense, self.legs.text, self.legs.partial))
@@ -94,9 +98,19 @@ def _browse(connection: Connection, scope: Scope, depth: int) -> Found:
 
 def _search(connection: Connection, embedder: Embedder, scope: Scope, query: str, depth: int) -> Found:
     named = {each.product: each for each in identified(connection, scope, query, depth)}
+    by_identifiers = Found([(product, IDENTIFIER_SCORE) for product in named], identifiers=named)
     question = ask(connection, embedder, query)
     if question is None:
-        return Found([(product, IDENTIFIER_SCORE) for product in named], identifiers=named)
+        return by_identifiers
+    try:
+        return _fused(question, embedder, scope, depth, named)
+    except IndexUnavailableError as error:
+        log.warning("the index does not answer: identifiers alone decide", error=str(error), remedy=error.remedy)
+        return replace(by_identifiers, is_by_identifiers=True)
+
+
+def _fused(question: Question, embedder: Embedder, scope: Scope, depth: int, named: dict[int, Identified]) -> Found:
+    """What the index finds, after what is named."""
     question, legs = _candidates(question, embedder, scope, depth)
     fused = dict(fuse(list(legs.dense), list(legs.text), list(legs.partial)))
     first = sorted(named.values(), key=lambda each: (-each.length, -fused.get(each.product, 0.0)))

@@ -256,6 +256,24 @@ def test_a_wait_that_is_too_long_is_left_to_a_later_run(server: PineconeServer, 
     assert server.faults.left == 1
 
 
+def test_somebody_who_waits_does_so_once_more(server: PineconeServer) -> None:
+    config = pinecone_config(server, pinecone_query_timeout=0.4).for_queries
+    indexes = open_indexes(config, Policy.of(pinecone_settings(server)), DIMENSIONS)
+    server.faults.add(Fault("query", status=503))
+    assert indexes.dense.query(NAMESPACE, vector=record(1).vector) == []
+    for fault, tries in (
+        (Fault("query", 9, 503), 2),
+        (Fault("query", 9, 429, "1"), 1),
+        (Fault("query", 9, delay=1), 1),
+    ):
+        server.faults.add(fault)
+        with pytest.raises(PineconeUnavailableError):
+            indexes.dense.query(NAMESPACE, vector=record(1).vector)
+        assert server.faults.left == 9 - tries
+        server.faults.clear()
+    indexes.close()
+
+
 def test_a_refusal_is_not_repeated(server: PineconeServer, indexes: PineconeIndexes) -> None:
     server.faults.add(Fault("upsert", times=2, status=400, message="bad vector"))
     with pytest.raises(PineconeRefusedError, match=r"refuses \(upsert dense\): 400 .*bad vector") as caught:

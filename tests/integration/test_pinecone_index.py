@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.api.routes import products
 from app.cmp.text import search_text
 from app.ingestors.handlers.vector import VectorHandler
 from app.services import index_state, vectors
@@ -17,8 +19,9 @@ from app.services.search import SearchHit, search
 from app.vectors.embedders import Embedder
 from app.vectors.indexes import pinecone_index
 from app.vectors.indexes.base import Candidates, Condition, SearchFilters
-from app.vectors.indexes.pinecone import PineconeRefusedError
+from app.vectors.indexes.pinecone import PineconeRefusedError, PineconeUnavailableError
 from tests.acceptance.conftest import ROOT
+from tests.integration.test_mcp import call
 from tests.integration.test_search import Shop
 from tests.support import backends
 from tests.support.api import api
@@ -291,6 +294,50 @@ def test_what_searching_sends_is_counted_by_whoever_asks_for_metrics(node, monke
             served.get("/products?q=third")
         assert counted(node)["index_requests"] > after[0]  # written down when the server ends
         forget_generations(node.database)
+
+
+AWAY = {
+    "broken": Fault(times=1000, status=503),
+    "busy": Fault(times=1000, status=429, retry_after="20"),
+    "slow": Fault(times=1000, delay=1),
+}
+
+
+@pytest.mark.parametrize("fault", AWAY)
+def test_while_it_is_away_what_identifiers_name_is_found_and_nobody_waits(node, monkeypatch, fault):
+    with PineconeServer() as server:
+        settings = pinecone_settings(server, pinecone_query_timeout=0.3)
+        with backends.connected(settings, monkeypatch), api(node.database, node.settings) as served:
+            forget_generations(node.database)
+            recipe = configured(settings)
+            recipe.set_up()
+            Shop(node).publish([product(1), product(2)], [], index=False)
+            vectors.rebuild(node.database, recipe, lambda done, total: None)
+            server.faults.add(replace(AWAY[fault]))
+
+            answer = served.get("/products?q=SKU-1").json()
+            asked = len(server.asked)
+            again = served.get("/products?q=SKU-2").json()
+            nothing = call(served, "search_products", query="lamp")
+            assert [each["sku"] for each in (*answer["products"], *again["products"])] == ["SKU-1", "SKU-2"]
+            assert (answer["degraded"], again["degraded"]) == (True, True)
+            assert nothing.structured_content["degraded"] is True
+            assert len(server.asked) == asked
+
+            server.faults.clear()
+            pinecone_index._breaker.cache_clear()
+            answer = served.get("/products?q=lamp").json()
+            assert (len(answer["products"]), "degraded" in answer) == (2, False)
+            forget_generations(node.database)
+
+
+def test_an_index_that_does_not_answer_is_told_from_a_setting_that_is_missing(node, monkeypatch):
+    def away(*_: object) -> None:
+        raise PineconeUnavailableError("secret-index.svc.pinecone.io does not answer")
+
+    monkeypatch.setattr(products, "first_page", away)
+    with api(node.database, node.settings) as served:
+        assert served.problem(503, "GET", "/products?q=lamp")["detail"] == "The search index does not answer"
 
 
 def _throttled(told: str) -> float:

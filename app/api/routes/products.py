@@ -38,7 +38,7 @@ def search(request: Request, wanted: Annotated[SearchParameters, Query()], _call
             embedder = node.embedder(connection)
             found = first_page(connection, embedder, wanted.q, search_filters(filters), wanted.limit)
         hits, page.products = found.hits, [product for product, _ in found.ranking]
-        told = {"degraded": True} if found.is_by_words else {}
+        told = {"degraded": True} if found.is_degraded else {}
         explained = wanted.explain
     else:
         page = _continued(node, wanted, filters)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from app.core.config import Settings
+from app.vectors.breaker import Breaker
 from app.vectors.embedders.base import (
     PATIENCE,
     Embedded,
@@ -15,7 +16,7 @@ from app.vectors.embedders.base import (
     Variant,
 )
 from app.vectors.embedders.hosted import HostedEmbedder
-from app.vectors.embedders.impatient import Breaker, ImpatientEmbedder
+from app.vectors.embedders.impatient import ImpatientEmbedder
 from app.vectors.embedders.local import LocalEmbedder
 from app.vectors.embedders.origin import attempts, made_with
 
@@ -65,7 +66,7 @@ def service_for_queries(settings: Settings) -> Embedder:
 @lru_cache(maxsize=8)
 def _breaker(_base_url: str) -> Breaker:
     """One for a service, whatever else it is asked with."""
-    return Breaker()
+    return Breaker("The embedding service", EmbeddingUnavailableError)
 
 
 def is_service(settings: Settings) -> bool:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -20,7 +20,18 @@ from sqlalchemy import Connection, text
 from app.core.config import Settings, get_settings
 from app.db.session import Database
 from app.net.door import Policy
-from app.vectors.indexes.base import Block, Candidates, Condition, Differences, Entry, Leg, Outdated, PendingProduct
+from app.vectors.breaker import Breaker
+from app.vectors.indexes.base import (
+    Block,
+    Candidates,
+    Condition,
+    Differences,
+    Entry,
+    IndexUnavailableError,
+    Leg,
+    Outdated,
+    PendingProduct,
+)
 from app.vectors.indexes.ledger import (
     Ledger,
     PendingRecord,
@@ -65,6 +76,7 @@ class PineconeSearchIndex:
     ledger: Ledger
     namespace: str
     connect: Callable[[], PineconeIndexes] = field(compare=False)
+    ask: Callable[[Callable[[PineconeIndexes], Candidates]], Candidates] = field(compare=False)
 
     @property
     def table(self) -> str:
@@ -121,7 +133,7 @@ class PineconeSearchIndex:
             _await(index.upsert(self.namespace, written))
             _await(index.update_metadata(self.namespace, changed))
 
-        self._on_both(send)
+        _on_both(self.connect(), send)
         sent = [each for each in products if each.product_id in vectors]
         self.connect().recent.keep(((self.namespace, each.embedded_hash), vectors[each.product_id]) for each in sent)
 
@@ -133,7 +145,7 @@ class PineconeSearchIndex:
 
     def erase(self, product_ids: Sequence[int]) -> None:
         ids = [record_id(each) for each in product_ids]
-        self._on_both(lambda index: _await(index.delete(self.namespace, ids)))
+        _on_both(self.connect(), lambda index: _await(index.delete(self.namespace, ids)))
 
     def forget(self, connection: Connection, product_ids: Sequence[int]) -> int:
         return self.ledger.forget(connection, product_ids)
@@ -169,17 +181,14 @@ class PineconeSearchIndex:
     def candidates(
         self, connection: Connection, query: str, vector: NDArray[np.float32] | None, condition: Condition, depth: int
     ) -> Candidates:
+        """Whoever asks waits less than who writes, and for a Pinecone that failed a moment ago not at all."""
         few = _passing(connection, condition, 0, FEW + 1) if condition.is_filter else None
         if few is not None and len(few) > FEW:
             few = None
         question = Question(self.namespace, query, vector, condition, few, depth)
         if few == []:
             return Candidates({}, {})
-        dense, sparse = self._on_both(question.first)
-        indexes = self.connect()
-        return Candidates(
-            question.ranked(connection, indexes.dense, dense), question.ranked(connection, indexes.sparse, sparse)
-        )
+        return self.ask(partial(question.found, connection))
 
     def count_phrases(self, connection: Connection, phrases: Sequence[str]) -> Mapping[str, int]:
         """Pinecone does not tell."""
@@ -187,13 +196,6 @@ class PineconeSearchIndex:
 
     def count_words(self, connection: Connection, words: Sequence[str]) -> Mapping[str, int]:
         return {}
-
-    def _on_both(self, do: Callable[[PineconeIndex], T]) -> tuple[T, T]:
-        """Does the same with both indexes, at once."""
-        indexes = self.connect()
-        with ThreadPoolExecutor(2, thread_name_prefix="pinecone") as pool:
-            dense, sparse = pool.map(do, (indexes.dense, indexes.sparse))
-        return dense, sparse
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,12 @@ class Question:
     condition: Condition
     few: Sequence[int] | None
     depth: int
+
+    def found(self, connection: Connection, indexes: PineconeIndexes) -> Candidates:
+        dense, sparse = _on_both(indexes, self.first)
+        return Candidates(
+            self.ranked(connection, indexes.dense, dense), self.ranked(connection, indexes.sparse, sparse)
+        )
 
     def first(self, index: PineconeIndex) -> list[Match]:
         return self._ask(index, self.few, self._first_number)
@@ -257,6 +265,13 @@ class Question:
         return {product_id(match.id): match.score for match in best}
 
 
+def _on_both(indexes: PineconeIndexes, do: Callable[[PineconeIndex], T]) -> tuple[T, T]:
+    """Does the same with both indexes, at once."""
+    with ThreadPoolExecutor(2, thread_name_prefix="pinecone") as pool:
+        dense, sparse = pool.map(do, (indexes.dense, indexes.sparse))
+    return dense, sparse
+
+
 def place_of(settings: Settings, dimensions: int) -> dict[str, str]:
     """What an identity says of where an index of these settings is. Raises `PineconeError`, `ConfigurationError`."""
     dense = connected(settings, dimensions).dense
@@ -278,16 +293,31 @@ def open_pinecone(generation_id: int, identity: Mapping[str, Any], namespace: st
     """The index of a generation. Pinecone is connected to when it is needed, with this process's key."""
     names = {"pinecone_dense_index": identity["dense"], "pinecone_sparse_index": identity["sparse"]}
 
-    def connect() -> PineconeIndexes:
-        return connected(get_settings().model_copy(update=names), identity["dimensions"])
+    def settings() -> Settings:
+        return get_settings().model_copy(update=names)
 
-    return PineconeSearchIndex(Ledger(generation_id), namespace or f"generation-{generation_id}", connect)
+    def connect() -> PineconeIndexes:
+        return connected(settings(), identity["dimensions"])
+
+    def ask(question: Callable[[PineconeIndexes], Candidates]) -> Candidates:
+        used = settings()
+        return _breaker(used).ask(lambda: question(connected(used, identity["dimensions"], for_queries=True)))
+
+    return PineconeSearchIndex(Ledger(generation_id), namespace or f"generation-{generation_id}", connect, ask)
 
 
 @lru_cache(maxsize=8)
-def connected(settings: Settings, dimensions: int) -> PineconeIndexes:
-    """Connections that all of the process share: one is opened once for the same settings."""
-    return open_indexes(PineconeConfig.of(settings), Policy.of(settings), dimensions)
+def _breaker(_settings: Settings) -> Breaker:
+    """One for both indexes, of whatever generation."""
+    return Breaker("Pinecone", IndexUnavailableError)
+
+
+@lru_cache(maxsize=8)
+def connected(settings: Settings, dimensions: int, *, for_queries: bool = False) -> PineconeIndexes:
+    """Connections that all of the process share: one is opened once for the same settings. Those of queries are others:
+    they are less patient, and do not wait when it is those who write that are asked to slow down."""
+    config = PineconeConfig.of(settings)
+    return open_indexes(config.for_queries if for_queries else config, Policy.of(settings), dimensions)
 
 
 def _record(product: PendingProduct) -> PendingRecord:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from app.vectors.breaker import Breaker
 from app.vectors.embedders import Embedded, EmbedderIdentity, EmbeddingUnavailableError
-from app.vectors.embedders.impatient import Breaker, ImpatientEmbedder
+from app.vectors.embedders.impatient import ImpatientEmbedder
 from tests.support.embedders import HashEmbedder
 from tests.support.services import until
 
@@ -25,9 +26,13 @@ class Failing(HashEmbedder):
         return super().embed(texts)
 
 
+def breaker(pause: float) -> Breaker:
+    return Breaker("The service", EmbeddingUnavailableError, pause)
+
+
 def test_nobody_waits_for_what_failed_a_moment_ago() -> None:
     service = Failing()
-    impatient = ImpatientEmbedder(service, Breaker(3600))
+    impatient = ImpatientEmbedder(service, breaker(3600))
     with pytest.raises(EmbeddingUnavailableError, match="away"):
         impatient.embed(["one"])
     for ask in (lambda: impatient.embed(["two"]), lambda: impatient.identity):
@@ -38,7 +43,7 @@ def test_nobody_waits_for_what_failed_a_moment_ago() -> None:
 
 def test_it_is_asked_again_and_believed_when_it_answers() -> None:
     service = Failing()
-    impatient = ImpatientEmbedder(service, Breaker(0.01))
+    impatient = ImpatientEmbedder(service, breaker(0.01))
     with pytest.raises(EmbeddingUnavailableError):
         impatient.embed(["one"])
     service.fails = False
@@ -55,7 +60,7 @@ def test_it_is_asked_again_and_believed_when_it_answers() -> None:
 
 def test_what_is_known_of_it_is_told_and_says_nothing_of_it() -> None:
     service = Failing()
-    impatient = ImpatientEmbedder(service, Breaker(3600))
+    impatient = ImpatientEmbedder(service, breaker(3600))
     with pytest.raises(EmbeddingUnavailableError, match="away"):
         impatient.embed(["one"])
     service.known_identity = service.identity
@@ -74,7 +79,7 @@ def test_one_asks_again_and_the_others_go_on_without() -> None:
                 go_on.wait(30)
             return super().embed(texts)
 
-    impatient = ImpatientEmbedder(Hanging(), Breaker(0.2))
+    impatient = ImpatientEmbedder(Hanging(), breaker(0.2))
     with pytest.raises(EmbeddingUnavailableError):
         impatient.embed(["one"])
     refused: list[str] = []

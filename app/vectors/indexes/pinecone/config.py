@@ -1,6 +1,7 @@
 """Which indexes, as whom, and how patiently."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -21,16 +22,19 @@ TEXT_FIELD = "text"
 
 @dataclass(frozen=True)
 class Patience:
-    """How often something is tried, how long after a failure (seconds, doubled with each), and how long at most."""
+    """How often something is tried, how long after a failure (seconds, doubled with each), how long at most, and in
+    how many seconds the last try begins."""
 
     tries: int = 6
     backoff: float = 0.5
     max_pause: float = 60.0
+    within: float = math.inf
 
 
 @dataclass(frozen=True)
 class PineconeConfig:
-    """What is needed to reach Pinecone; `timeout` is seconds for one request, `concurrency` requests at once."""
+    """What is needed to reach Pinecone; `timeout` is seconds for one request, `query_timeout` for one while somebody
+    waits, `concurrency` requests at once."""
 
     api_key: SecretStr
     dense_index: str
@@ -39,6 +43,7 @@ class PineconeConfig:
     cloud: str
     region: str
     timeout: float
+    query_timeout: float
     concurrency: int
     patience: Patience = Patience()
 
@@ -66,8 +71,15 @@ class PineconeConfig:
             cloud=settings.pinecone_cloud,
             region=settings.pinecone_region,
             timeout=settings.pinecone_timeout,
+            query_timeout=settings.pinecone_query_timeout,
             concurrency=settings.pinecone_concurrency,
         )
+
+    @property
+    def for_queries(self) -> "PineconeConfig":
+        """The same for somebody who waits for an answer."""
+        most = self.query_timeout
+        return replace(self, timeout=most, patience=Patience(2, backoff=most / 8, max_pause=most / 4, within=most))
 
 
 def obsolete_settings(settings: Settings) -> str | None:

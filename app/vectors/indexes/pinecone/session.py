@@ -91,6 +91,7 @@ class Session:
     def call(self, told: str, request: Callable[[], T]) -> T:
         """What a call of the SDK returns, tried again while it may help. Raises `PineconeError`."""
         patience = self.config.patience
+        last_at = time.monotonic() + patience.within
         for number in range(1, patience.tries + 1):
             self._pace.wait()
             try:
@@ -98,7 +99,8 @@ class Session:
                     return request()
             except PineconeUnavailableError as error:
                 pause = _pause(error, patience, number)
-                if number == patience.tries or pause > patience.max_pause:
+                is_last = number == patience.tries or time.monotonic() + pause > last_at
+                if is_last or pause > patience.max_pause:
                     raise
                 log.info("trying again", request=told, error=str(error), seconds=round(pause, 2))
                 if error.throttled:
