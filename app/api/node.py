@@ -37,6 +37,11 @@ class ApiNode:
     known_keys: KnownKeys = field(default_factory=KnownKeys)
     _embedder: tuple[float, Embedder | None] = (0.0, None)
 
+    @property
+    def has_replica(self) -> bool:
+        """Whether searches are answered by another server than the database."""
+        return self.replica is not self.database
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction to read in; none of its statements may take long."""

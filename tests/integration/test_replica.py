@@ -51,6 +51,7 @@ def test_search_and_products_come_from_the_replica(node: Node, folder: FeedFolde
     folder.publish([product(1)])
     node.run()
     with api(node.database, node.settings, database_url=_url(node), database_read_url=SecretStr(replica_url)) as client:
+        assert client.get("/readyz").json() == {"status": "ok", "missing": {}}
         assert len(client.get("/products").json()["products"]) == 2  # the replica is behind, and is what is asked
     with api(node.database, node.settings) as client:
         assert len(client.get("/products").json()["products"]) == 1
@@ -70,6 +71,22 @@ def test_a_replica_that_is_away_is_named(node: Node) -> None:
     ):
         pass
     assert "DATABASE_READ_URL" in raised.value.remedy
+
+
+def test_a_node_whose_replica_is_away_or_behind_is_not_ready(node: Node, database: LiveDatabase) -> None:
+    def asked(replica: str) -> tuple[list[str], int]:
+        with api(node.database, node.settings, database_url=_url(node), database_read_url=SecretStr(replica)) as client:
+            ready = client.get("/readyz")
+            missing = list(ready.json()["missing"])
+            assert ready.status_code == (503 if missing else 200)
+            return missing, client.get("/products").status_code
+
+    standing_in = database.engine.url.render_as_string(hide_password=False)
+    assert asked(standing_in) == ([], 200)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    assert asked(standing_in)[0] == ["replica"]
+    assert asked("postgresql://nobody@127.0.0.1:1/nothing") == (["replica"], 503)
 
 
 def _give_to(owner: os.stat_result, folder: Path) -> None:

@@ -1,6 +1,10 @@
 """What those who run the node ask: whether it lives, whether it is ready, its figures."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from fastapi import APIRouter, Request
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
@@ -16,6 +20,11 @@ from app.vectors.embedders.base import EmbeddingError, EmbeddingUnavailableError
 
 router = APIRouter(tags=["operations"])
 
+_OF_REPLICA = {
+    "database": "The read replica does not answer, and searches need it; start it, or correct DATABASE_READ_URL.",
+    "schema": "The read replica is not at this version's schema; see that it follows the database.",
+    "model": "The read replica has no index of the embedding model; see that it follows the database.",
+}
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "It is answered"}}
 _STATE = {"type": "object", "properties": {"status": {"type": "string"}, "missing": {"type": "object"}}}
@@ -55,9 +64,17 @@ def metrics(request: Request, _caller: Reader) -> Response:
 
 
 def _missing(node: ApiNode) -> dict[str, str]:
-    """What cannot be done without, and is not there, in words."""
+    """What cannot be done without, and is not there, in words. A replica answers searches, if there is one."""
+    missing = _missing_in(node, node.reading)
+    if node.has_replica and (of_replica := _missing_in(node, node.searching)):
+        missing["replica"] = _OF_REPLICA[next(iter(of_replica))]
+    return missing
+
+
+def _missing_in(node: ApiNode, asking: Callable[[], AbstractContextManager[Connection]]) -> dict[str, str]:
+    """What one of the two servers is missing."""
     try:
-        with node.reading() as connection:
+        with asking() as connection:
             if (found := schema.current(connection)) is None or found < schema.REVISION:
                 return {"schema": "The database was made for another version; run `discovery-node db upgrade`."}
             generations.searched_generation(connection, node.embedder(connection))
