@@ -192,11 +192,15 @@ class DiagnosticPlaceShape(Shape):
 
 
 class DiagnosticShape(Shape):
+    """A code of an organization's issues: how many places it has, in how many items, if each place is stored by
+    itself, and the first of them."""
+
     code: str
     severity: str
     title: str
     hint: str
     count: int
+    items: int | None = None
     places: list[DiagnosticPlaceShape]
 
 

@@ -5,27 +5,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zstandard
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from app.cmp.codes import CODES
 from app.cmp.items import decode_item
 from app.net.urls import shown
 from app.services import issues
-from app.services.issues import IssueFilter
+from app.services.products import without_none
 
-MAX_ISSUES = 2000
 MAX_PLACES = 20
 """Places of a code that are told in full."""
 _MAX_ITEM = 64 * 1024  # bytes of an item that is shown
 
 
 def of(connection: Connection, organization: str) -> list[dict[str, Any]]:
-    """The organization's issues by code, errors first; `places` are the first of each. An item that is in the catalogue
-    comes with its place, as it was received; of one that was rejected the issue's value is all that is kept."""
-    by_code: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for issue in issues.listed(connection, IssueFilter(organization), MAX_ISSUES):
-        by_code[issue["code"]].append(issue)
-    groups = [_group(code, found) for code, found in by_code.items()]
+    """The organization's issues by code, errors first, then by how many places they have; `places` are the first of
+    each. An item that is in the catalogue comes with its place, as it was received; of one that was rejected the
+    issue's value is all that is kept. `items` is told where no issue sums up several."""
+    counted = connection.execute(_COUNTED, {"organization": organization}).all()
+    found = issues.first_by_code(connection, organization, MAX_PLACES)
+    groups = [_group(row, found.get((row.severity, row.code), [])) for row in counted]
     applied = [place for group in groups for place in group["places"] if not place["attempted"]]
     wanted = {(place["shard"], place["position"]) for place in applied}
     items = _items(connection, organization, [pair for pair in wanted if None not in pair])
@@ -35,17 +34,20 @@ def of(connection: Connection, organization: str) -> list[dict[str, Any]]:
     return groups
 
 
-def _group(code: str, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    known = CODES.get(code)
+def _group(counted: Row[Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    known = CODES.get(counted.code)
     places = [place for issue in found for place in _places(issue)]
-    return {
-        "code": code,
-        "severity": found[0]["severity"],
-        "title": known.title if known else "",
-        "hint": found[0]["hint"],
-        "count": sum(issue["count"] or 1 for issue in found),
-        "places": places[:MAX_PLACES],
-    }
+    return without_none(
+        {
+            "code": counted.code,
+            "severity": counted.severity,
+            "title": known.title if known else "",
+            "hint": known.remedy if known else "",
+            "count": int(counted.places),
+            "items": counted.items,
+            "places": places[:MAX_PLACES],
+        }
+    )
 
 
 def _places(issue: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -91,3 +93,16 @@ def _items(
         for row in rows
         if row.raw is not None and len(content := zstandard.decompress(row.raw)) <= _MAX_ITEM
     }
+
+
+_COUNTED = text(f"""
+    SELECT severity, code, sum(places) AS places, CASE WHEN bool_and(is_single) THEN count(*) END AS items
+    FROM (
+        SELECT i.severity, i.code, sum(i.count) AS places,
+            max(i.count) = 1 AND i.shard IS NOT NULL AND i.position IS NOT NULL AS is_single
+        FROM ({issues.ALL}) i JOIN organizations o ON o.id = i.organization_id
+        WHERE o.urn = :organization
+        GROUP BY i.severity, i.code, i.shard, i.position
+    ) of_items
+    GROUP BY severity, code ORDER BY severity, places DESC, code
+    """)  # noqa: S608 - this package's own fragments

@@ -1,5 +1,6 @@
 """What is wrong with registries, feeds and texts, as brands and operators ask for it."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,19 @@ ALL = f"""
         attempted, id FROM issues
     UNION ALL ({refusals.AS_ISSUES})
     """
-"""Those of registries and feeds, and those of texts that are refused, as rows."""
+"""Those of registries and feeds, and those of texts that are refused, as rows: of the same types, or PostgreSQL would
+read all before it asks which are wanted. Two may have the same id, but not with the same code."""
+_TOLD = (
+    "ingestor", "organization", "shard", "position", "severity", "code", "path", "message", "value", "count", "places",
+    "attempted",
+)  # fmt: skip
+_COLUMNS = ", ".join("o.urn AS organization" if name == "organization" else f"i.{name}" for name in _TOLD)
+_OF_FEEDS = f"""FROM ({ALL}) i LEFT JOIN organizations o ON o.id = i.organization_id
+    LEFT JOIN feed_shards s ON s.feed_id = i.feed_id AND s.url = i.shard COLLATE "C\""""
+_FEED_ORDER = "s.ordinal, i.position, i.id"
+_WANTED = """(CAST(:organization AS text) IS NULL OR o.urn = :organization)
+    AND (CAST(:severity AS text) IS NULL OR i.severity = :severity)
+    AND (CAST(:code AS text) IS NULL OR i.code = :code)"""
 _SHARDS = frozenset({"shard", "winner_shard"})
 
 
@@ -37,28 +50,34 @@ def listed(
 ) -> list[dict[str, Any]]:
     """Issues with their remedies, errors first, in feed order: all, or so many after so many. `attempted` ones are of
     a publication that was not applied; a warning stands for `count` places, the first of which it lists."""
-    organization = wanted.organization and (normalize_organization_urn(wanted.organization) or wanted.organization)
     rows = connection.execute(
         text(f"""
-            SELECT i.ingestor, o.urn AS organization, i.shard, i.position, i.severity, i.code, i.path, i.message,
-                i.value, i.count, i.places, i.attempted
-            FROM ({ALL}) i
-            LEFT JOIN organizations o ON o.id = i.organization_id
-            LEFT JOIN feed_shards s ON s.feed_id = i.feed_id AND s.url = i.shard COLLATE "C"
-            WHERE (CAST(:organization AS text) IS NULL OR o.urn = :organization)
-                AND (CAST(:severity AS text) IS NULL OR i.severity = :severity)
-                AND (CAST(:code AS text) IS NULL OR i.code = :code)
-            ORDER BY i.severity, o.urn, s.ordinal, i.position, i.id LIMIT :limit OFFSET :skipped
+            SELECT {_COLUMNS} {_OF_FEEDS} WHERE {_WANTED}
+            ORDER BY i.severity, o.urn, {_FEED_ORDER} LIMIT :limit OFFSET :skipped
             """),
-        {
-            "organization": organization,
-            "severity": wanted.severity,
-            "code": wanted.code,
-            "limit": limit,
-            "skipped": skipped,
-        },
+        {**_parameters(wanted), "limit": limit, "skipped": skipped},
     )
-    return [_told(row) | {"hint": CODES[row.code].remedy if row.code in CODES else ""} for row in rows]
+    return [_told(row) for row in rows]
+
+
+def first_by_code(connection: Connection, organization: str, most: int) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The first issues of each severity and code that an organization has, in feed order, as `listed` tells them. All
+    of them are ordered by their places alone: in full they would be more than memory holds."""
+    rows = connection.execute(
+        text(f"""
+            SELECT {_COLUMNS} FROM (
+                SELECT i.id, i.code, row_number() OVER (PARTITION BY i.severity, i.code ORDER BY {_FEED_ORDER}) AS place
+                {_OF_FEEDS} WHERE {_WANTED}
+            ) ranked JOIN ({ALL}) i ON i.id = ranked.id AND i.code = ranked.code
+            LEFT JOIN organizations o ON o.id = i.organization_id
+            WHERE place <= :most ORDER BY i.severity, i.code, place
+            """),
+        {**_parameters(IssueFilter(organization)), "most": most},
+    )
+    found: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row.severity, row.code].append(_told(row))
+    return found
 
 
 def insert_of_registry(connection: Connection, ingestor: str, found: Sequence[tuple[int | None, Issue]]) -> None:
@@ -87,9 +106,16 @@ def insert_of_registry(connection: Connection, ingestor: str, found: Sequence[tu
     )
 
 
+def _parameters(wanted: IssueFilter) -> dict[str, str | None]:
+    organization = wanted.organization and (normalize_organization_urn(wanted.organization) or wanted.organization)
+    return {"organization": organization, "severity": wanted.severity, "code": wanted.code}
+
+
 def _told(row: Row[Any]) -> dict[str, Any]:
-    """An issue without what may be secret in the URLs of shards, such as the signature of a signed one."""
-    found = dict(row._mapping)
+    """An issue with its remedy, without what may be secret in the URLs of shards, such as the signature of a signed
+    one."""
+    found = {name: row._mapping[name] for name in _TOLD}
+    found["hint"] = CODES[row.code].remedy if row.code in CODES else ""
     found["shard"] = found["shard"] and shown(found["shard"])
     found["message"] = shown(found["message"])
     if found["path"] == "shards":

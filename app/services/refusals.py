@@ -21,8 +21,9 @@ _COUNTING = """refused_texts r JOIN products p
     ON p.id = r.product_id AND p.text_hash = r.text_hash AND p.deleted_at IS NULL"""
 
 AS_ISSUES = f"""
-    SELECT DISTINCT ON (p.id) f.ingestor, p.organization_id, f.id AS feed_id, s.url AS shard, o.position,
-        'error' AS severity, '{CODE}' AS code, '' AS path, p.urn || ': ' || r.reason AS message, p.name AS value,
+    SELECT DISTINCT ON (p.id) f.ingestor, p.organization_id, f.id AS feed_id, CAST(s.url AS varchar) AS shard,
+        o.position, CAST('error' AS varchar) AS severity, CAST('{CODE}' AS varchar) AS code,
+        CAST('' AS varchar) AS path, CAST(p.urn || ': ' || r.reason AS varchar) AS message, p.name AS value,
         1 AS count, CAST('[]' AS jsonb) AS places, false AS attempted, p.id
     FROM {_COUNTING}
     JOIN index_generations g ON g.id = r.generation_id AND g.status IN ('live', 'building')

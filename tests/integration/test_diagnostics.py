@@ -10,10 +10,11 @@ import httpx2
 import pytest
 
 from app.api.links import SECRET, Link, sign
-from app.services import links, secrets
+from app.services import diagnostics, links, secrets
 from tests.support.api import Api, api
+from tests.support.console import PAGE
 from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, offer, product
-from tests.support.nodes import node_of
+from tests.support.nodes import Node, node_of
 
 HOSTILE = "<script>alert(1)</script>"
 PLACE = f"/organizations/{quote(ORGANIZATION)}/issues"
@@ -43,6 +44,31 @@ def test_issues_are_told_by_code_with_remedy_and_item(served: Api) -> None:
     rejected = [place for each in found.values() for place in each["places"] if place["position"] == 3]
     assert rejected
     assert not [place for place in rejected if "item" in place]
+
+
+def test_many_issues_are_all_counted_and_the_first_places_shown(node: Node, folder: FeedFolder) -> None:
+    nameless = [product(key, name=...) for key in range(2600)]
+    unknown = [product(key, type="Service") for key in range(2600, 2650)]
+    dropped = product(2650, offers=[offer(price="?"), offer(price="?")])
+    undescribed = [product(key, description=...) for key in range(2651, 2700)]
+    folder.publish([*nameless[:1300], *undescribed], [*nameless[1300:], *unknown, dropped])
+    node.run()
+    with node.database.reading(10) as connection:
+        found = {each["code"]: each for each in diagnostics.of(connection, ORGANIZATION)}
+    told = {code: (each["severity"], each["count"], each.get("items")) for code, each in found.items()}
+    assert told["name-missing"] == ("error", 2600, 2600)
+    assert told["type-unknown"] == ("error", 50, 50)
+    assert told["price-unusable"] == ("error", 2, 1)
+    assert told["description-missing"] == ("warning", 49, None)
+    assert [len(found[code]["places"]) for code in told if told[code][1] >= 20] == [20] * 3
+    assert [place["position"] for place in found["name-missing"]["places"]] == list(range(1, 21))
+    assert [each["severity"] for each in found.values()] == sorted(each["severity"] for each in found.values())
+    with api(node.database, node.settings) as client:
+        link = client.post(f"{PLACE}/links", headers=client.key()).json()["url"]
+        page = client.get(link, headers=PAGE).text
+    assert "2,600 places" in page
+    assert "2 places in 1 item<" in page
+    assert page.count("The first 20 of them") == 3
 
 
 def test_only_operators_read_them_without_a_link(served: Api) -> None:
