@@ -1,13 +1,14 @@
 """What is wrong with registries, feeds and texts, as brands and operators ask for it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from app.cmp.issues import CODES, Issue
+from app.cmp.issues import CODES, Issue, Severity
 from app.cmp.urns import normalize_organization_urn
 from app.net.urls import shown
 from app.services import refusals
@@ -33,6 +34,8 @@ _FEED_ORDER = "s.ordinal, i.position, i.id"
 _WANTED = """(CAST(:organization AS text) IS NULL OR o.urn = :organization)
     AND (CAST(:severity AS text) IS NULL OR i.severity = :severity)
     AND (CAST(:code AS text) IS NULL OR i.code = :code)"""
+PAGE = 2000
+"""Issues that are read at once where all are wanted."""
 _SHARDS = frozenset({"shard", "winner_shard"})
 
 
@@ -58,6 +61,32 @@ def listed(
         {**_parameters(wanted), "limit": limit, "skipped": skipped},
     )
     return [_told(row) for row in rows]
+
+
+def in_pages(
+    reading: Callable[[], AbstractContextManager[Connection]], wanted: IssueFilter
+) -> Iterator[list[dict[str, Any]]]:
+    """All issues as `listed` tells them, errors first, in the order in which they were stored: one page at least, each
+    read in a transaction of its own, so that none stays open for who takes them slowly. Of a feed that is merged
+    meanwhile some may be those from before."""
+    for severity in [wanted.severity] if wanted.severity else list(Severity):
+        after: tuple[int, str] | None = (0, "")
+        while after:
+            with reading() as connection:
+                rows = _page(connection, replace(wanted, severity=severity), after)
+            after = (rows[-1].id, rows[-1].code) if len(rows) == PAGE else None
+            yield [_told(row) for row in rows]
+
+
+def _page(connection: Connection, wanted: IssueFilter, after: tuple[int, str]) -> Sequence[Row[Any]]:
+    """The issues that follow one."""
+    return connection.execute(
+        text(f"""
+            SELECT {_COLUMNS}, i.id FROM ({ALL}) i LEFT JOIN organizations o ON o.id = i.organization_id
+            WHERE {_WANTED} AND (i.id, i.code) > (:id, :after_code) ORDER BY i.id, i.code LIMIT :limit
+            """),
+        {**_parameters(wanted), "id": after[0], "after_code": after[1], "limit": PAGE},
+    ).all()
 
 
 def first_by_code(connection: Connection, organization: str, most: int) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -43,8 +43,13 @@ def kind(link: str) -> str:
 
 
 def _links(page: Page) -> list[str]:
-    """Addresses of the console's own pages; Swagger's comes from elsewhere."""
+    """Addresses of the console's own pages; Swagger's comes from elsewhere, and files are no pages."""
     found = page.locator("a[href]").evaluate_all(
         "links => links.filter(l => l.origin === location.origin).map(l => l.href)"
     )
-    return [link for link in found if urlsplit(link).path != "/docs" and not urlsplit(link).fragment]
+    parts = {link: urlsplit(link) for link in found}
+    return [
+        link
+        for link, at in parts.items()
+        if at.path != "/docs" and not at.path.endswith("/issues.csv") and not at.fragment
+    ]

@@ -110,6 +110,10 @@ def test_a_diagnostic_is_read_and_sent_to_its_brand(
     brand = visit.page(browser)
     brand.goto(link)
     expect(brand.locator("mark").filter(has_text="twelve euros")).to_be_visible()
+    with brand.expect_download() as saved:
+        brand.get_by_role("link", name="All as CSV").click()
+    assert saved.value.suggested_filename == "issues.csv"
+    assert "twelve euros" in saved.value.path().read_text("utf-8")
     expect(brand.get_by_role("button", name="Make a link")).to_have_count(0)
 
 

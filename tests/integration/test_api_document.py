@@ -31,9 +31,12 @@ _LISTED = {
     "/products", "/products/{urn}", "/compare", "/categories", "/brands", "/organizations", "/organizations/{urn}",
     "/runs", "/runs/{run}", "/runs/{run}/release", "/ingestors", "/ingestors/{name}/runs", "/issues", "/validate",
     "/livez", "/readyz", "/metrics", "/organizations/{urn}/issues", "/organizations/{urn}/issues/links", "/diagnostics",
-    "/organizations/{urn}/issues/links/revoke", "/diagnostics/{token}", "/system",
+    "/organizations/{urn}/issues/links/revoke", "/diagnostics/{token}", "/system", "/issues.{form}",
+    "/diagnostics/{token}/issues.{form}",
 }  # fmt: skip
-_ASKED_FOR_MORE = {"/products", "/compare", "/categories", "/brands", "/organizations", "/runs", "/issues"}
+_ASKED_FOR_MORE = {
+    "/products", "/compare", "/categories", "/brands", "/organizations", "/runs", "/issues", "/issues.{form}",
+}  # fmt: skip
 _ONLY_POSTED = {
     "/runs/{run}/release", "/ingestors/{name}/runs", "/validate", "/organizations/{urn}/issues/links", "/diagnostics",
     "/organizations/{urn}/issues/links/revoke",
@@ -67,6 +70,7 @@ def there(served: Api) -> dict[str, list[dict[str, Any]]]:
     (run,) = served.get("/runs").json()["runs"]
     urns = [each["@id"] for each in served.get("/products", params={"limit": 100}).json()["products"]]
     link = served.post(f"/organizations/{ORGANIZATION}/issues/links", headers=served.key()).json()["url"]
+    token, forms = link.rpartition("/")[2], ("csv", "ndjson")
     of_organization = [{"path_parameters": {"urn": ORGANIZATION}}]
     return {
         "/products": [{"query": {"q": "lamp", "explain": "true"}}, {"query": {"limit": 100}}],
@@ -75,7 +79,9 @@ def there(served: Api) -> dict[str, list[dict[str, Any]]]:
         "/organizations/{urn}": of_organization,
         "/organizations/{urn}/issues": of_organization,
         "/runs/{run}": [{"path_parameters": {"run": run["id"]}}],
-        "/diagnostics/{token}": [{"path_parameters": {"token": link.rpartition("/")[2]}}],
+        "/diagnostics/{token}": [{"path_parameters": {"token": token}}],
+        "/diagnostics/{token}/issues.{form}": [{"path_parameters": {"token": token, "form": form}} for form in forms],
+        "/issues.{form}": [{"path_parameters": {"form": form}} for form in forms],
     }
 
 

@@ -1,13 +1,19 @@
 """Issues of the whole node by code, and the way from there to each organization's diagnostics."""
 
+import csv
 import html
+import io
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import httpx2
 import pytest
 
-from app.services import issue_summary
+from app.db.session import dry_run
+from app.services import issue_summary, issues
+from app.services.issues import IssueFilter
 from tests.support.api import Api, api
 from tests.support.console import MARKUP, PAGE, signed_in
 from tests.support.feeds import ORGANIZATION, OTHER_ORGANIZATION, FeedFolder, product
@@ -93,3 +99,58 @@ def test_others_see_the_places_without_items(served: Api) -> None:
     assert "<mark>" not in of_one
     everywhere = served.get("/issues", params={"code": "name-missing"}, headers=PAGE).text
     assert OTHER_ORGANIZATION in everywhere.replace("%3A", ":")
+
+
+def test_pages_link_to_files_of_all_their_issues(
+    served: Api, admin: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser follows the link without a script, and saves what comes."""
+    monkeypatch.setattr(issues, "PAGE", 2)
+    for place, wanted in (
+        ("/issues", {}),
+        ("/issues?severity=error&limit=1", {"severity": "error"}),
+        ("/issues?code=name-missing&limit=1", {"code": "name-missing"}),
+        (f"/organizations/{ORGANIZATION}/issues", {"organization": ORGANIZATION}),
+    ):
+        (link,) = re.findall(r'href="(/issues\.csv[^"]*)"', admin.get(place).text)
+        answer = admin.get(html.unescape(link))
+        assert answer.headers["content-type"].startswith("text/csv")
+        assert answer.headers["content-disposition"] == 'attachment; filename="issues.csv"'
+        listed = served.get("/issues", params=wanted).json()["issues"]
+        assert len(listed) > 2
+        found = list(csv.DictReader(io.StringIO(answer.text)))
+        assert _places(found) == _places(listed)
+        assert [row["severity"] for row in found] == [issue["severity"] for issue in listed]
+        lines = served.get("/issues.ndjson", params=wanted).text.splitlines()
+        assert sorted(lines) == sorted(json.dumps(issue, separators=(",", ":"), ensure_ascii=False) for issue in listed)
+    assert "name-missing" in served.get("/issues?code=name-missing&limit=1", headers=PAGE).text
+    assert "This page has 1 of them" in served.get("/issues?code=name-missing&limit=1", headers=PAGE).text
+    assert served.problem(422, "GET", "/issues.xml")["errors"][0]["parameter"] == "form"
+
+
+def test_a_file_has_refused_texts_beside_issues_of_the_same_id(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issues, "PAGE", 1)
+    with dry_run(node.database) as database:
+        with database.transaction() as connection:
+            connection.exec_driver_sql(_REFUSED)
+            assert connection.exec_driver_sql("SELECT count(*) FROM issues JOIN products USING (id)").scalar_one() == 2
+            listed = issues.listed(connection, IssueFilter())
+        pages = list(issues.in_pages(database.transaction, IssueFilter()))
+    assert max(len(page) for page in pages) == 1
+    told = [issue for page in pages for issue in page]
+    assert [issue["code"] for issue in told].count("text-refused") == 2
+    assert _places(told) == _places(listed)
+
+
+_REFUSED = """
+    WITH made AS (
+        INSERT INTO index_generations (identity_hash, identity, dimensions, status)
+        VALUES ('\\x00', '{}', 3, 'live') RETURNING id)
+    INSERT INTO refused_texts (generation_id, product_id, text_hash, reason)
+    SELECT made.id, p.id, p.text_hash, 'no' FROM made, products p
+    """
+
+
+def _places(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    names = ("organization", "code", "shard", "position", "path", "message")
+    return sorted(tuple(str("" if issue[name] is None else issue[name]) for name in names) for issue in found)

@@ -91,12 +91,19 @@ def test_a_brand_reads_them_by_a_link_until_it_is_revoked(served: Api) -> None:
     assert answer.json() == served.get(PLACE, headers=admin).json()
     assert answer.headers["x-robots-tag"] == "noindex"
     served.problem(401, "GET", "/issues")
+    served.problem(401, "GET", "/issues.csv")
+    (file,) = re.findall(r'href="(/diagnostics/[^"]+)"', served.get(link, headers=PAGE).text)
+    table = served.get(file, headers=PAGE)
+    everything = served.get("/issues.csv", params={"organization": ORGANIZATION}, headers=admin)
+    assert (table.status_code, table.text) == (200, everything.text)
+    assert table.headers["x-robots-tag"] == "noindex"
 
     revoked = served.post(f"{PLACE}/links/revoke", headers=admin)
     assert (revoked.json()["revoked"], revoked.json()["organization"]) == (True, ORGANIZATION)
     problem = served.problem(410, "GET", link)
     assert problem["type"] == "urn:discovery-node:problem:link-revoked"
     assert "Ask whoever runs the node" in problem["remedy"]
+    assert served.problem(410, "GET", file) == problem
     assert served.get(served.post(f"{PLACE}/links", headers=admin).json()["url"]).status_code == 200
 
 

@@ -7,21 +7,26 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app.api.authentication import Admin, Anybody
+from app.api.issue_files import WHOLE, Form, whole
 from app.api.links import Link, microseconds, read, revoked, sign
 from app.api.negotiation import answer, negotiated
-from app.api.node import node_of
+from app.api.node import ApiNode, node_of
 from app.api.openapi import NEEDS_ADMIN, answers
 from app.api.problems import Problem
 from app.api.schemas import DiagnosticsShape, LinkShape, RevocationShape
 from app.cmp.urns import normalize_organization_urn
 from app.services import browse, diagnostics, links, secrets
+from app.services.issues import IssueFilter
 
 router = APIRouter(tags=["issues"])
 
+Token = Annotated[str, Path(max_length=2000)]
+
 _DAY = 86_400  # seconds
+_UNLISTED = {"X-Robots-Tag": "noindex"}
 
 
 class LinkParameters(BaseModel):
@@ -81,17 +86,35 @@ def revoke_all(request: Request, _caller: Admin) -> Response:
 
 
 @router.get("/diagnostics/{token}", responses=answers(DiagnosticsShape))
-def by_link(request: Request, token: Annotated[str, Path(max_length=2000)], _caller: Anybody) -> Response:
+def by_link(request: Request, token: Token, _caller: Anybody) -> Response:
     """The diagnostics that a link is for."""
     node = node_of(request)
+    organization = _opened(node, token)
+    with node.reading() as connection:
+        document = _document(connection, _known(connection, organization))
+    headers = {**_UNLISTED, "Cache-Control": "private, no-cache"}
+    return answer(request, document, page="diagnostics", headers=headers)
+
+
+@router.get("/diagnostics/{token}/issues.{form}", response_class=StreamingResponse, responses=WHOLE)
+def file_by_link(request: Request, token: Token, form: Form, _caller: Anybody) -> Response:
+    """All issues of the organization that a link is for, as a file."""
+    node = node_of(request)
+    organization = _opened(node, token)
+    with node.reading() as connection:
+        wanted = IssueFilter(_known(connection, organization))
+    answered = whole(node, wanted, form)
+    answered.headers.update(_UNLISTED)
+    return answered
+
+
+def _opened(node: ApiNode, token: str) -> str:
+    """The organization whose diagnostics a link opens. Raises `Problem`."""
     with node.database.transaction() as connection:
         allowed = read(secrets.shared(connection, links.SECRET), token)
         if allowed.is_revoked(links.revoked_at(connection, allowed.organization)):
             raise revoked()
-    with node.reading() as connection:
-        document = _document(connection, _known(connection, allowed.organization))
-    headers = {"X-Robots-Tag": "noindex", "Cache-Control": "private, no-cache"}
-    return answer(request, document, page="diagnostics", headers=headers)
+    return allowed.organization
 
 
 def _document(connection: Connection, organization: str) -> dict[str, Any]:

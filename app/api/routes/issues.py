@@ -1,18 +1,17 @@
 """What is wrong with registries and feeds."""
 
-import csv
-import io
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, Field
-from starlette.responses import RedirectResponse, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from app.api import cursors
 from app.api.authentication import Reader
-from app.api.negotiation import CSV, NDJSON, Writer, answer, encoded, is_page
+from app.api.issue_files import WHOLE, Form, csv_table, ndjson, whole
+from app.api.negotiation import CSV, NDJSON, Writer, answer, is_page
 from app.api.node import node_of
 from app.api.openapi import answers
 from app.api.parameters import Part
@@ -25,12 +24,7 @@ from app.services.issues import IssueFilter
 
 router = APIRouter(tags=["issues"])
 
-_COLUMNS = (
-    "organization", "ingestor", "severity", "code", "shard", "position", "path", "message", "value", "count",
-    "attempted", "hint",
-)  # fmt: skip
 _MOST = 10**9
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _code(text: str) -> str:
@@ -39,13 +33,23 @@ def _code(text: str) -> str:
     return text
 
 
-class IssueParameters(Part):
+class WhichIssues(BaseModel):
     """Which issues."""
 
-    limit: int = Field(1000, ge=1, le=10_000, description="How many at most.")
+    model_config = ConfigDict(extra="forbid")
+
     organization: OrganizationUrn | None = Field(None, description="Of the organization of this URN.")
     severity: Literal["error", "warning"] | None = None
     code: Annotated[str, AfterValidator(_code)] | None = Field(None, description="Of this code.")
+
+    def filter(self) -> IssueFilter:
+        return IssueFilter(self.organization, self.severity, self.code)
+
+
+class IssueParameters(WhichIssues, Part):
+    """Which issues, and which part of them."""
+
+    limit: int = Field(1000, ge=1, le=10_000, description="How many at most.")
 
 
 @router.get("/issues", responses=answers(IssueList, further={NDJSON: {"type": "string"}, CSV: {"type": "string"}}))
@@ -55,10 +59,9 @@ def issues(request: Request, wanted: Annotated[IssueParameters, Query()], caller
     names."""
     if wanted.organization and caller.is_admin and is_page(request, "issues"):
         return RedirectResponse(f"/organizations/{quote(wanted.organization)}/issues{_anchor(wanted.code)}", 303)
-    asked = IssueFilter(wanted.organization, wanted.severity, wanted.code)
     skipped = min(cursors.decode_number(wanted.page_token), _MOST)
     with node_of(request).reading() as connection:
-        found = service.listed(connection, asked, wanted.limit, skipped)
+        found = service.listed(connection, wanted.filter(), wanted.limit, skipped)
         codes = issue_summary.by_code(connection, wanted.severity) if _is_of_node(wanted) else None
     document = cursors.listed("issues", found, wanted.limit, skipped + len(found))
     if codes is not None:
@@ -70,6 +73,13 @@ def issues(request: Request, wanted: Annotated[IssueParameters, Query()], caller
     return answer(request, document, page="issues", writers=_WRITERS, headers=headers)
 
 
+@router.get("/issues.{form}", response_class=StreamingResponse, responses=WHOLE)
+def file(request: Request, form: Form, wanted: Annotated[WhichIssues, Query()], _caller: Reader) -> Response:
+    """All that is wrong as a file, errors first, each with its place and remedy; a warning stands for `count` places.
+    For a link: its address alone says the form."""
+    return whole(node_of(request), wanted.filter(), form)
+
+
 def _is_of_node(wanted: IssueParameters) -> bool:
     """Whether the first of all issues are asked for."""
     return wanted.organization is None and wanted.code is None and wanted.page_token is None
@@ -79,21 +89,7 @@ def _anchor(code: str | None) -> str:
     return f"#{code}" if code else ""
 
 
-def _ndjson(document: Mapping[str, Any]) -> bytes:
-    return b"".join(encoded(issue) + b"\n" for issue in document["issues"])
-
-
-def _csv(document: Mapping[str, Any]) -> bytes:
-    """With a header. What a spreadsheet would take for a formula is marked as text."""
-    written = io.StringIO()
-    writer = csv.DictWriter(written, _COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({name: _cell(issue[name]) for name in _COLUMNS} for issue in document["issues"])
-    return written.getvalue().encode()
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-_WRITERS: Mapping[str, Writer] = {NDJSON: _ndjson, CSV: _csv}
+_WRITERS: Mapping[str, Writer] = {
+    NDJSON: lambda document: ndjson(document["issues"]),
+    CSV: lambda document: csv_table(document["issues"]),
+}

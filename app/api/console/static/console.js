@@ -30,17 +30,6 @@ for (const form of document.querySelectorAll("form.compare")) {
   addEventListener("pageshow", update);
 }
 
-for (const link of document.querySelectorAll("a[data-as]")) {
-  link.addEventListener("click", async (event) => {
-    event.preventDefault();
-    const answer = await fetch(link.href, { headers: { Accept: link.dataset.as } });
-    const file = document.createElement("a");
-    file.href = URL.createObjectURL(await answer.blob());
-    file.download = link.download;
-    file.click();
-  });
-}
-
 const SAID = { waiting: "waiting", reading: "being read", read: "read", unchanged: "unchanged", failed: "not read" };
 const number = (value) => Math.round(value).toLocaleString("en");
 
