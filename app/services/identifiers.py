@@ -11,7 +11,6 @@ from app.services.scope import Scope
 MAX_TOKENS = 20
 """Of a longer query the first are looked at."""
 
-_MOST = 1000  # products with one identifier that are looked at
 _SPAN = 4  # tokens that make one identifier, at most
 _MIN_KEY = 5  # characters of one that stands among other words
 _MIN_DIGITS = 6  # of one that is all digits
@@ -46,10 +45,10 @@ def identified(connection: Connection, scope: Scope, query: str, limit: int) -> 
             WHERE ({_KEY.format("sku")} = ANY(CAST(:keys AS text[]))
                 OR {_KEY.format("mpn")} = ANY(CAST(:keys AS text[]))
                 OR p.gtins && CAST(:gtins AS text[])) AND p.deleted_at IS NULL
-        ),
-        few AS MATERIALIZED (SELECT id FROM bearing ORDER BY id LIMIT {_MOST})
-        SELECT p.id, p.sku, p.mpn, p.gtins FROM few JOIN products p ON p.id = few.id
-        WHERE {scope.products} ORDER BY p.id LIMIT :limit
+        )
+        SELECT passing.* FROM bearing CROSS JOIN LATERAL (
+            SELECT p.id, p.sku, p.mpn, p.gtins FROM products p WHERE p.id = bearing.id AND {scope.products} OFFSET 0
+        ) passing ORDER BY passing.id LIMIT :limit
         """  # noqa: S608 - this package's own fragments
     parameters = {**scope.parameters, "keys": keys, "gtins": gtins, "limit": limit}
     found = [_identified(row, keys, gtins) for row in connection.execute(text(statement), parameters)]
