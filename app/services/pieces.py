@@ -65,6 +65,18 @@ def withdraw(connection: Connection, owner: UUID) -> None:
     connection.execute(text("DELETE FROM pieces WHERE owner = :owner"), {"owner": owner})
 
 
+def end(connection: Connection, owner: UUID) -> bool:
+    """Takes back the pieces that nobody works on. False while others still do: they lose nothing when that is waited
+    for."""
+    connection.execute(
+        text("""
+            DELETE FROM pieces WHERE owner = :owner AND result IS NULL AND (worker IS NULL OR worker = ANY(:idle))
+            """),
+        {"owner": owner, "idle": [process.own_name(), *_lost_workers(connection, owner)]},
+    )
+    return all(result is not None for result in results(connection, owner).values())
+
+
 @contextmanager
 def taken(database: Database, owner: UUID) -> Iterator[Piece | None]:
     """Holds the next free piece, or one whose worker is gone or let its lease run out, while the block runs; None when

@@ -91,6 +91,8 @@ def update(
             if each.pending:
                 _index_organization(database, opened, each.organization_id, report, on_batch)
     except (EmbeddingError, ConfigurationError):
+        if sharing is not None:
+            _end_sharing(database, sharing.owner)
         _tell_facts(database, opened.generation, [each.organization_id for each in outdated])
         raise
     if report.refused or report.failed:
@@ -219,6 +221,15 @@ def _share(
         time.sleep(_POLL)
     report.indexed += sum(result["indexed"] for result in done)
     report.failed += sum(result.get("failed", 0) for result in done)  # older workers tell none
+
+
+def _end_sharing(database: Database, owner: UUID) -> None:
+    """Leaves nothing more to others, and waits for what they are at: it would be lost with their claims."""
+    while True:
+        with database.transaction() as connection:
+            if pieces.end(connection, owner):
+                return
+        time.sleep(_POLL)
 
 
 def _index_piece(database: Database, opened: OpenGeneration, owner: UUID, report: VectorReport) -> bool:

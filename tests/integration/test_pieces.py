@@ -99,6 +99,21 @@ def test_a_worker_that_was_stopped_keeps_neither_its_piece_nor_its_locks(databas
         process.kill()
 
 
+def test_what_somebody_works_on_is_waited_for_and_nothing_more_is_taken(database: LiveDatabase) -> None:
+    owner = offered(database, 3)
+    with holder(database, owner, 30) as process:
+        with pieces.taken(database, owner) as piece:  # by this process, which gives up
+            assert piece is not None
+        with database.transaction() as connection:
+            assert not pieces.end(connection, owner)
+            assert list(pieces.results(connection, owner)) == [0]
+        process.kill()
+        process.wait()
+        with database.transaction() as connection:
+            assert pieces.end(connection, owner)
+            assert not pieces.results(connection, owner)
+
+
 def test_a_piece_that_was_taken_back_cannot_be_finished(database: LiveDatabase) -> None:
     owner = offered(database, 1)
     with pieces.taken(database, owner) as piece:
