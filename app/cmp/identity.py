@@ -6,7 +6,7 @@ from app.cmp.brands import ItemContext
 from app.cmp.fields import Fields, cut_key_text, describe, listed, plain_text, text_field
 from app.cmp.issues import Issue
 from app.cmp.limits import MAX_GROUP_ID_BYTES, MAX_GTINS, MAX_NAME, MAX_SKU_BYTES
-from app.cmp.text import without_unseen
+from app.cmp.text import clean, without_unseen
 from app.cmp.urns import fits, group_urn, is_url, is_urn
 
 _GTINS = ("gtin", "gtin8", "gtin12", "gtin13", "gtin14")
@@ -72,7 +72,7 @@ def _identifier(value: str, path: str, issues: list[Issue]) -> str:
 def read_key(value: object, path: str, issues: list[Issue]) -> str | None:
     """An SKU or group ID in full, which may identify the item; a number becomes its digits."""
     if isinstance(value, str):
-        return plain_text(value, path, issues) or None
+        return _identifier(value, path, issues) or None
     number = _number(value)
     if number is None:
         if value is not None:
@@ -113,11 +113,17 @@ def read_group_reference(fields: Fields, context: ItemContext, issues: list[Issu
     if isinstance(value, dict):
         key = value.get("productGroupID") or key
         value = value.get("@id")
-    if value:
+    if value and (not key or _is_usable(value)):
         path, key = "isVariantOf", value
     if not key:
         return None
     return _group(key, path, context, issues)
+
+
+def _is_usable(value: object) -> bool:
+    """Whether the `@id` of a group is one. If not, the group itself is known by its `productGroupID`."""
+    text = without_unseen(clean(value)).strip() if isinstance(value, str) else ""
+    return (is_urn(text) or is_url(text)) and fits(text)
 
 
 def _group(key: object, path: str, context: ItemContext, issues: list[Issue]) -> str | None:
