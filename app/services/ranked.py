@@ -47,8 +47,8 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Found:
-    """Products in their order, and what it was made of. `is_all` when nothing else passes the filters. `is_by_words`
-    when there was no vector for the query, `is_by_identifiers` when the index did not answer."""
+    """Products in their order, and what it was made of. `is_all` when nothing else passes the filters. `is_degraded`
+    when there was no vector for the query, or the index did not answer: more is found when they are there."""
 
     ranking: Ranking
     is_all: bool = True
@@ -56,8 +56,7 @@ class Found:
     brand: frozenset[int] = frozenset()
     legs: Candidates = field(default_factory=lambda: Candidates({}, {}))
     respelled: str | None = None
-    is_by_words: bool = False
-    is_by_identifiers: bool = False
+    is_degraded: bool = False
 
     def explain(self, products: Sequence[int]) -> dict[int, Explanation]:
         dense, words, part = (_places(leg, products) for leg in (self.legs.dense, self.legs.text, self.legs.partial))
@@ -106,7 +105,7 @@ def _search(connection: Connection, embedder: Embedder, scope: Scope, query: str
         return _fused(question, embedder, scope, depth, named)
     except IndexUnavailableError as error:
         log.warning("the index does not answer: identifiers alone decide", error=str(error), remedy=error.remedy)
-        return replace(by_identifiers, is_by_identifiers=True)
+        return replace(by_identifiers, is_degraded=True)
 
 
 def _fused(question: Question, embedder: Embedder, scope: Scope, depth: int, named: dict[int, Identified]) -> Found:
@@ -119,8 +118,8 @@ def _fused(question: Question, embedder: Embedder, scope: Scope, depth: int, nam
     for product, score in [*((product, BRAND_SCORE) for product in brand), *fused.items()]:
         ranking.setdefault(product, score)
     is_all = len(legs.text if question.vector is None else legs.dense) < depth
-    is_by_words = question.vector is None
-    return Found(list(ranking.items()), is_all, named, frozenset(brand), legs, question.respelled, is_by_words)
+    is_degraded = question.vector is None
+    return Found(list(ranking.items()), is_all, named, frozenset(brand), legs, question.respelled, is_degraded)
 
 
 def _candidates(question: Question, embedder: Embedder, scope: Scope, depth: int) -> tuple[Question, Candidates]:

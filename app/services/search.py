@@ -81,18 +81,12 @@ class Asked:
 @dataclass(frozen=True)
 class Answer:
     """The best hits, and the ranking whose first they are: with `further_page` it is leafed through whatever happens to
-    the catalogue meanwhile. `is_by_words` when there was no vector for the query, whose words and identifiers
-    alone decided; `is_by_identifiers` when the index did not answer, so that these alone did."""
+    the catalogue meanwhile. `is_degraded` when there was no vector for the query, whose words and identifiers
+    alone decided, or when the index did not answer, so that identifiers alone did."""
 
     hits: list[SearchHit]
     ranking: Ranking
-    is_by_words: bool = False
-    is_by_identifiers: bool = False
-
-    @property
-    def is_degraded(self) -> bool:
-        """Whether more is found when all that is asked answers."""
-        return self.is_by_words or self.is_by_identifiers
+    is_degraded: bool = False
 
 
 def search(
@@ -119,7 +113,7 @@ def answered(
     found = find(connection, embedder, scope, _cleaned(query), limit, most)
     shown = found.ranking[:limit]
     hits = _hits(connection, scope, shown, found.explain([product for product, _ in shown]))
-    return Answer(hits, found.ranking, found.is_by_words, found.is_by_identifiers)
+    return Answer(hits, found.ranking, found.is_degraded)
 
 
 def first_page(connection: Connection, embedder: Embedder, query: str, filters: SearchFilters, limit: int) -> Answer:
