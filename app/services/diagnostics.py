@@ -7,10 +7,10 @@ from typing import Any
 import zstandard
 from sqlalchemy import Connection, Row, text
 
-from app.cmp.codes import CODES
 from app.cmp.items import decode_item
 from app.net.urls import shown
 from app.services import issues
+from app.services.issue_summary import of_code
 from app.services.products import without_none
 
 MAX_PLACES = 20
@@ -35,15 +35,10 @@ def of(connection: Connection, organization: str) -> list[dict[str, Any]]:
 
 
 def _group(counted: Row[Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    known = CODES.get(counted.code)
     places = [place for issue in found for place in _places(issue)]
     return without_none(
         {
-            "code": counted.code,
-            "severity": counted.severity,
-            "title": known.title if known else "",
-            "hint": known.remedy if known else "",
-            "count": int(counted.places),
+            **of_code(counted.severity, counted.code, counted.places),
             "items": counted.items,
             "places": places[:MAX_PLACES],
         }

@@ -24,16 +24,24 @@ def by_code(connection: Connection, severity: str | None = None) -> list[dict[st
     return [_group(found) for found in grouped.values()]
 
 
+def of_code(severity: str, code: str, places: int) -> dict[str, Any]:
+    """What is told of all issues of a code, by whatever they are summed up. One that an older version wrote down has no
+    title and no hint."""
+    known = CODES.get(code)
+    return {
+        "code": code,
+        "severity": severity,
+        "title": known.title if known else "",
+        "hint": known.remedy if known else "",
+        "count": int(places),
+    }
+
+
 def _group(found: list[Row[Any]]) -> dict[str, Any]:
     first = found[0]
-    known = CODES.get(first.code)
     return without_none(
         {
-            "code": first.code,
-            "severity": first.severity,
-            "title": known.title if known else "",
-            "hint": known.remedy if known else "",
-            "count": int(first.total),
+            **of_code(first.severity, first.code, first.total),
             "organizations": [_organization(row) for row in found],
             "more": first.holders - len(found) or None,
         }
